@@ -1,0 +1,39 @@
+# Every target sets up what it needs in .venv by itself; Python >= 3.11 and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+
+.PHONY: demo test check bench vectors format clean
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[host,audit,dev]"
+	touch $@
+
+demo: .venv/.ready
+	$(BIN)/python -m bench.demo
+
+test: .venv/.ready
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/interrogate --quiet registry signal_bridge daemon
+
+bench: .venv/.ready
+	$(BIN)/python -m bench
+
+vectors:
+	mkdir -p ../shared/data/age-testkit
+	npm pack cctv-age@0.2.0 --pack-destination ../shared/data
+
+format: .venv/.ready
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+clean:
+	rm -rf .venv .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""What runs: watcher, engine, pipeline, custody, service, command line."""

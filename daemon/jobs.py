@@ -1,0 +1,150 @@
+"""The moves of artifacts and deliveries: a pure table. The pipeline acts, the ledger writes.
+
+A move that is not in the table does not happen; the ledger makes each one by compare-and-set on the
+old state, so two runs of one step cannot both make it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from registry.formats.findings import Outcome
+
+
+class ArtifactState(StrEnum):
+    """Where an artifact stands, one word each."""
+
+    SEALED = "sealed"
+    AUDITED = "audited"
+    RELEASED = "released"
+    HELD = "held"
+    REJECTED = "rejected"
+    SET_ASIDE = "set_aside"
+    REVOKED = "revoked"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands. `UNKNOWN` is a send whose fate no answer told."""
+
+    PLANNED = "planned"
+    PREPARED = "prepared"
+    SENDING = "sending"
+    SENT = "sent"
+    ACKNOWLEDGED = "acknowledged"
+    UNCONFIRMED = "unconfirmed"
+    WAITING = "waiting"
+    NEEDS_PERSON = "needs_person"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ARTIFACT_MOVES: dict[ArtifactState, frozenset[ArtifactState]] = {
+    ArtifactState.SEALED: frozenset({ArtifactState.AUDITED, ArtifactState.SET_ASIDE}),
+    ArtifactState.AUDITED: frozenset(
+        {
+            ArtifactState.RELEASED,
+            ArtifactState.HELD,
+            ArtifactState.REJECTED,
+            ArtifactState.SET_ASIDE,
+        }
+    ),
+    ArtifactState.HELD: frozenset({ArtifactState.RELEASED, ArtifactState.REJECTED}),
+    ArtifactState.RELEASED: frozenset({ArtifactState.REVOKED}),
+    ArtifactState.REJECTED: frozenset(),
+    ArtifactState.SET_ASIDE: frozenset(),
+    ArtifactState.REVOKED: frozenset(),
+}
+
+DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.PLANNED: frozenset(
+        {DeliveryState.PREPARED, DeliveryState.CANCELLED, DeliveryState.FAILED}
+    ),
+    DeliveryState.PREPARED: frozenset(
+        {
+            DeliveryState.SENDING,
+            DeliveryState.WAITING,
+            DeliveryState.NEEDS_PERSON,
+            DeliveryState.CANCELLED,
+            DeliveryState.FAILED,
+            DeliveryState.ACKNOWLEDGED,
+        }
+    ),
+    DeliveryState.SENDING: frozenset(
+        {
+            DeliveryState.SENT,
+            DeliveryState.WAITING,
+            DeliveryState.NEEDS_PERSON,
+            DeliveryState.FAILED,
+            DeliveryState.ACKNOWLEDGED,
+        }
+    ),
+    DeliveryState.WAITING: frozenset(
+        {
+            DeliveryState.SENDING,
+            DeliveryState.NEEDS_PERSON,
+            DeliveryState.CANCELLED,
+            DeliveryState.FAILED,
+            DeliveryState.ACKNOWLEDGED,
+        }
+    ),
+    DeliveryState.NEEDS_PERSON: frozenset(
+        {
+            DeliveryState.SENDING,
+            DeliveryState.WAITING,
+            DeliveryState.CANCELLED,
+            DeliveryState.ACKNOWLEDGED,
+        }
+    ),
+    DeliveryState.SENT: frozenset(
+        {
+            DeliveryState.SENDING,
+            DeliveryState.ACKNOWLEDGED,
+            DeliveryState.UNCONFIRMED,
+            DeliveryState.CANCELLED,
+        }
+    ),
+    DeliveryState.UNCONFIRMED: frozenset(
+        {DeliveryState.SENDING, DeliveryState.ACKNOWLEDGED, DeliveryState.CANCELLED}
+    ),
+    DeliveryState.ACKNOWLEDGED: frozenset(),
+    DeliveryState.FAILED: frozenset({DeliveryState.ACKNOWLEDGED}),
+    DeliveryState.CANCELLED: frozenset({DeliveryState.ACKNOWLEDGED}),
+}
+
+ARTIFACT_FINAL = frozenset(
+    {
+        ArtifactState.RELEASED,
+        ArtifactState.HELD,
+        ArtifactState.REJECTED,
+        ArtifactState.SET_ASIDE,
+        ArtifactState.REVOKED,
+    }
+)
+
+STATE_OF_OUTCOME = {
+    Outcome.RELEASED: ArtifactState.RELEASED,
+    Outcome.HELD: ArtifactState.HELD,
+    Outcome.REJECTED: ArtifactState.REJECTED,
+}
+
+# What waits for whom: a job's name, its queue, and how many of a queue run at once. One audit at a
+# time per process, since an audit takes the machine; sends go out one by one per account.
+INTAKE, AUDIT, DECIDE, DELIVER, DEADLINE = "intake", "audit", "decide", "deliver", "deadline"
+QUEUES = {
+    INTAKE: "intake",
+    AUDIT: "audit",
+    DECIDE: "decide",
+    DELIVER: "deliver",
+    DEADLINE: "decide",
+}
+CONCURRENCY = {"intake": 2, "audit": 1, "decide": 4, "deliver": 2}
+
+
+def sources_of(target: ArtifactState) -> frozenset[ArtifactState]:
+    """Return the states from which an artifact may move to `target`."""
+    return frozenset(state for state, targets in ARTIFACT_MOVES.items() if target in targets)
+
+
+def delivery_sources_of(target: DeliveryState) -> frozenset[DeliveryState]:
+    """Return the states from which a delivery may move to `target`."""
+    return frozenset(state for state, targets in DELIVERY_MOVES.items() if target in targets)

@@ -1,0 +1,126 @@
+"""The daemon's settings: one composed model, TOML and environment. An unknown key is an error.
+
+The environment overrides the file: `LORASEAL_AUDIT__WALL_SECONDS=60`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from registry.errors import UsageError
+from registry.settings import REGISTRY_NAME, RegistryPaths, find_settings, load_paths
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WatchSettings(_Strict):
+    """One trainer's output directory."""
+
+    path: Path
+    settle_seconds: float = Field(default=2.0, ge=0.1, le=3600)
+    intermediates: Literal["none", "every"] = "none"
+
+
+class RouteSettings(_Strict):
+    """Who gets a released artifact, and by which channel. `watch` limits it to one directory."""
+
+    to: Name
+    channel: Name
+    watch: Path | None = None
+
+
+class FolderChannelSettings(_Strict):
+    """An air-gapped folder: a stick, a share, a synchronised directory."""
+
+    path: Path
+
+
+class SignalChannelSettings(_Strict):
+    """A signal-cli daemon that runs already, one account, on its unix socket."""
+
+    socket: Path
+    outbox: Path
+    account: str = Field(repr=False)
+
+
+class ChannelSettings(_Strict):
+    """The channels that are in use; one that is not named here is not loaded."""
+
+    folder: FolderChannelSettings | None = None
+    signal: SignalChannelSettings | None = None
+
+
+class AuditSettings(_Strict):
+    """Bounds of the audit child. Memory is resident memory, watched by the parent."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    wall_seconds: float = Field(default=900.0, gt=0)
+    memory_bytes: int = Field(default=8 * 1024**3, ge=512 * 1024**2)
+    deaths_allowed: int = Field(default=3, ge=1, le=10)
+
+
+class DeliverySettings(_Strict):
+    """When a delivery that nobody acknowledged is tried again, and when it is given up."""
+
+    acknowledge_hours: float = Field(default=72.0, gt=0)
+    attempts: int = Field(default=3, ge=1, le=20)
+    status_valid_days: int = Field(default=14, ge=1, le=366)
+
+
+class Settings(BaseSettings):
+    """Everything the daemon is told. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="LORASEAL_", env_nested_delimiter="__"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which comes in as arguments."""
+        return env_settings, init_settings
+
+    registry: str = Field(pattern=f"^{REGISTRY_NAME.pattern}$")
+    state: Path | None = None
+    policy: Path | None = None
+    scan_seconds: float = Field(default=30.0, ge=0.5, le=3600)
+    watch: tuple[WatchSettings, ...] = ()
+    route: tuple[RouteSettings, ...] = ()
+    channel: ChannelSettings = ChannelSettings()
+    audit: AuditSettings = AuditSettings()
+    delivery: DeliverySettings = DeliverySettings()
+
+
+def load_settings(explicit: Path | None = None) -> tuple[Settings, RegistryPaths]:
+    """Return the settings at hand and the paths that follow from them.
+
+    Raises:
+        NotFoundError: no settings file.
+        UsageError: not TOML, an unknown key, or a value that makes no sense; the message names the
+            key and never repeats the value, which may be private.
+    """
+    paths = load_paths(explicit)
+    values = tomllib.loads(find_settings(explicit, os.environ).read_text("utf-8"))
+    try:
+        return Settings(**values), paths
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()
+        )
+        raise UsageError(f"settings {paths.settings}: {wrong}") from error

@@ -1,0 +1,1 @@
+"""Durable writes, vault, intake, classification and metadata of adapters."""

@@ -1,0 +1,1 @@
+"""Audits of adapters: the protocol, the isolated runner, one file per audit."""

@@ -1,0 +1,1 @@
+"""Commands of the registry; the only place in it that prints."""

@@ -1,0 +1,77 @@
+"""How commands speak: data on stdout, the rest on stderr, one exit code per kind of error.
+
+Rules: lower-case, no full stop, prefix `loraseal: `, a hint on its own line. With `--json` an error is
+one JSON object on stdout too, so that a script reads one stream.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from typing import ParamSpec, TypeVar, TYPE_CHECKING
+
+import click
+
+from registry.errors import LorasealError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ERROR_SCHEMA = "loraseal/error.v1"
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
+)
+
+
+def emit(payload: Mapping[str, object], *, as_json: bool, human: str) -> None:
+    """Print `payload` as JSON, or `human` as it is, on stdout."""
+    if as_json:
+        click.echo(json.dumps(payload, ensure_ascii=False, sort_keys=True))
+    elif human:
+        click.echo(human)
+
+
+def say(text: str) -> None:
+    """Print a line for people on stderr."""
+    click.echo(text, err=True)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn a `LorasealError` into a message, a hint and its exit code.
+
+    `OSError` without a reason of ours (disk full, no permission) exits 1 with the system's words.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except LorasealError as error:
+            report(error, as_json=bool(kwargs.get("as_json", False)))
+            sys.exit(error.exit_code)
+        except OSError as error:
+            name = f" {error.filename!r}" if error.filename is not None else ""
+            report(
+                LorasealError(f"{error.strerror or type(error).__name__}{name}"),
+                as_json=bool(kwargs.get("as_json")),
+            )
+            sys.exit(1)
+
+    return run
+
+
+def report(error: LorasealError, *, as_json: bool) -> None:
+    """Write `error` to stderr and, with `as_json`, as an object to stdout."""
+    say(f"loraseal: {error}")
+    if error.hint:
+        say(f"  what to do: {error.hint}")
+    if as_json:
+        body = {"schema": ERROR_SCHEMA, "error": type(error).__name__, "message": str(error)}
+        click.echo(
+            json.dumps({**body, "hint": error.hint, "exit": error.exit_code}, sort_keys=True)
+        )

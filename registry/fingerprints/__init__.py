@@ -1,0 +1,1 @@
+"""Exact and similarity fingerprints of adapters."""

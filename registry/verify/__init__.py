@@ -1,0 +1,1 @@
+"""The recipient's verifier and opener: standard library and cryptography, nothing heavier."""

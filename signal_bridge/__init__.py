@@ -1,0 +1,1 @@
+"""Channels: they carry sealed bytes only and can decrypt nothing."""

@@ -1,0 +1,32 @@
+"""Fixtures that every room shares."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of common vectors beside the checkout; the test is skipped where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the vectors in ../shared, which are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Callable[[str], str]:
+    """Return the path of another implementation's program, or skip: `oracle("age")`."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            pytest.skip(f"oracle missing: {program}")
+        return path
+
+    return find
