@@ -36,8 +36,6 @@ EXECUTOR = "loraseal-daemon"
 POLL_SECONDS = 0.2
 ACTIVE_STATES = ("PENDING", "ENQUEUED", "DELAYED")
 
-Handler = "Callable[[str], None]"
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -88,6 +86,17 @@ def daemon_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a daemon holds the lock at `path` now."""
+    if not path.exists():
+        return False
+    try:
+        with daemon_lock(path):
+            return False
+    except BusyError:
+        return True
 
 
 class Outbox:

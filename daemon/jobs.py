@@ -6,37 +6,8 @@ old state, so two runs of one step cannot both make it.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from registry.formats.findings import Outcome
-
-
-class ArtifactState(StrEnum):
-    """Where an artifact stands, one word each."""
-
-    SEALED = "sealed"
-    AUDITED = "audited"
-    RELEASED = "released"
-    HELD = "held"
-    REJECTED = "rejected"
-    SET_ASIDE = "set_aside"
-    REVOKED = "revoked"
-
-
-class DeliveryState(StrEnum):
-    """Where a delivery stands. `UNKNOWN` is a send whose fate no answer told."""
-
-    PLANNED = "planned"
-    PREPARED = "prepared"
-    SENDING = "sending"
-    SENT = "sent"
-    ACKNOWLEDGED = "acknowledged"
-    UNCONFIRMED = "unconfirmed"
-    WAITING = "waiting"
-    NEEDS_PERSON = "needs_person"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
+from registry.provenance.states import ArtifactState, DeliveryState
 
 ARTIFACT_MOVES: dict[ArtifactState, frozenset[ArtifactState]] = {
     ArtifactState.SEALED: frozenset({ArtifactState.AUDITED, ArtifactState.SET_ASIDE}),
@@ -55,6 +26,8 @@ ARTIFACT_MOVES: dict[ArtifactState, frozenset[ArtifactState]] = {
     ArtifactState.REVOKED: frozenset(),
 }
 
+# WAITING is a channel that needs a person; a refusal that time may heal goes back to PREPARED. A
+# receipt may come in any state after PREPARED: the recipient's signature outranks what a channel says.
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PLANNED: frozenset(
         {DeliveryState.PREPARED, DeliveryState.CANCELLED, DeliveryState.FAILED}
@@ -63,7 +36,6 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
         {
             DeliveryState.SENDING,
             DeliveryState.WAITING,
-            DeliveryState.NEEDS_PERSON,
             DeliveryState.CANCELLED,
             DeliveryState.FAILED,
             DeliveryState.ACKNOWLEDGED,
@@ -72,43 +44,30 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.SENDING: frozenset(
         {
             DeliveryState.SENT,
+            DeliveryState.PREPARED,
             DeliveryState.WAITING,
-            DeliveryState.NEEDS_PERSON,
             DeliveryState.FAILED,
+            DeliveryState.CANCELLED,
             DeliveryState.ACKNOWLEDGED,
         }
     ),
     DeliveryState.WAITING: frozenset(
-        {
-            DeliveryState.SENDING,
-            DeliveryState.NEEDS_PERSON,
-            DeliveryState.CANCELLED,
-            DeliveryState.FAILED,
-            DeliveryState.ACKNOWLEDGED,
-        }
-    ),
-    DeliveryState.NEEDS_PERSON: frozenset(
-        {
-            DeliveryState.SENDING,
-            DeliveryState.WAITING,
-            DeliveryState.CANCELLED,
-            DeliveryState.ACKNOWLEDGED,
-        }
+        {DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.ACKNOWLEDGED}
     ),
     DeliveryState.SENT: frozenset(
         {
             DeliveryState.SENDING,
-            DeliveryState.ACKNOWLEDGED,
             DeliveryState.UNCONFIRMED,
             DeliveryState.CANCELLED,
+            DeliveryState.ACKNOWLEDGED,
         }
     ),
     DeliveryState.UNCONFIRMED: frozenset(
-        {DeliveryState.SENDING, DeliveryState.ACKNOWLEDGED, DeliveryState.CANCELLED}
+        {DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.ACKNOWLEDGED}
     ),
-    DeliveryState.ACKNOWLEDGED: frozenset(),
-    DeliveryState.FAILED: frozenset({DeliveryState.ACKNOWLEDGED}),
+    DeliveryState.FAILED: frozenset({DeliveryState.SENDING, DeliveryState.ACKNOWLEDGED}),
     DeliveryState.CANCELLED: frozenset({DeliveryState.ACKNOWLEDGED}),
+    DeliveryState.ACKNOWLEDGED: frozenset(),
 }
 
 ARTIFACT_FINAL = frozenset(

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from registry.errors import UsageError
 from registry.settings import REGISTRY_NAME, RegistryPaths, find_settings, load_paths
+from signal_bridge.settings import ChannelSettings, parse_channels
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
 
@@ -37,27 +38,6 @@ class RouteSettings(_Strict):
     to: Name
     channel: Name
     watch: Path | None = None
-
-
-class FolderChannelSettings(_Strict):
-    """An air-gapped folder: a stick, a share, a synchronised directory."""
-
-    path: Path
-
-
-class SignalChannelSettings(_Strict):
-    """A signal-cli daemon that runs already, one account, on its unix socket."""
-
-    socket: Path
-    outbox: Path
-    account: str = Field(repr=False)
-
-
-class ChannelSettings(_Strict):
-    """The channels that are in use; one that is not named here is not loaded."""
-
-    folder: FolderChannelSettings | None = None
-    signal: SignalChannelSettings | None = None
 
 
 class AuditSettings(_Strict):
@@ -102,9 +82,18 @@ class Settings(BaseSettings):
     scan_seconds: float = Field(default=30.0, ge=0.5, le=3600)
     watch: tuple[WatchSettings, ...] = ()
     route: tuple[RouteSettings, ...] = ()
-    channel: ChannelSettings = ChannelSettings()
+    channel: dict[str, dict[str, str | int | bool]] = Field(default_factory=dict, repr=False)
     audit: AuditSettings = AuditSettings()
     delivery: DeliverySettings = DeliverySettings()
+
+    @property
+    def channels(self) -> tuple[ChannelSettings, ...]:
+        """The channels in use, as the bridge reads their tables.
+
+        Raises:
+            UsageError: a bad name, a missing or unknown key, a value of the wrong type.
+        """
+        return parse_channels(self.channel)
 
 
 def load_settings(explicit: Path | None = None) -> tuple[Settings, RegistryPaths]:
@@ -118,9 +107,11 @@ def load_settings(explicit: Path | None = None) -> tuple[Settings, RegistryPaths
     paths = load_paths(explicit)
     values = tomllib.loads(find_settings(explicit, os.environ).read_text("utf-8"))
     try:
-        return Settings(**values), paths
+        settings = Settings(**values)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()
         )
         raise UsageError(f"settings {paths.settings}: {wrong}") from error
+    parse_channels(settings.channel)
+    return settings, paths

@@ -102,6 +102,12 @@ class BusyError(LorasealError):
     exit_code = 11
 
 
+class LostRaceError(BusyError):
+    """It is no longer in the state that this step expected: another run was first."""
+
+    exit_code = 11
+
+
 class PartlyDoneError(LorasealError):
     """Some of it was done; the JSON output says what."""
 

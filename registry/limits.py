@@ -31,3 +31,60 @@ MANIFEST_ENTRIES = 10_000
 MANIFEST_PATH_CHARS = 1024
 
 READ_BATCH_BYTES = 512 * 1024
+
+# Statements, bundles, receipts (PROTOCOL section 3).
+FIELD_TEXT_CHARS = 8192
+STATEMENT_BYTES = 4 * 1024 * 1024
+STATEMENT_SUBJECTS = MANIFEST_ENTRIES + 1
+BUNDLE_VERDICTS = 256
+BUNDLE_CONSISTENCY_PROOFS = 64
+SEALED_PART_BYTES = 256 * 1024
+SIGNATURE_FILE_BYTES = 4 * 1024 * 1024
+RELEASE_WAIVERS = 1024
+RELEASE_LABELS = 64
+STATUS_ENTRIES = 100_000
+MEMORY_BYTES = 64 * 1024 * 1024
+KEY_PIN_BYTES = 8 * 1024 * 1024
+CLOCK_SKEW_SECONDS = 300
+
+# Channels: a journal line may carry one sealed receipt in base64; an answer line of signal-cli one
+# received message with its text (long texts come as attachments, facts/signal.md 2.3).
+CHANNEL_JOURNAL_LINE_BYTES = 128 * 1024
+CHANNEL_INBOX_FILES = 10_000
+PARTS_MANIFEST_BYTES = 1024 * 1024
+PARTS = 999
+SIGNAL_LINE_BYTES = 4 * 1024 * 1024
+
+# signatures and the log
+PAYLOAD_TYPE_CHARS = 128
+ENVELOPE_SIGNATURES = 16
+SIGNATURE_BYTES = 8 * 1024  # the largest standard one, ML-DSA-87, has 4,627
+NOTE_SIGNATURES = 64
+ORIGIN_CHARS = 255
+KEYSET_BYTES = 1024 * 1024
+KEYSET_KEYS = 1024
+KEY_FILE_BYTES = 64 * 1024
+SSHSIG_CHARS = 8 * 1024
+
+# provenance: an age file around one 32-byte key; how many opened keys a process remembers
+WRAPPED_KEY_BYTES = 4 * 1024
+SUBJECT_KEYS_CACHED = 4096
+
+# What an audit child may say (it has parsed a hostile payload: its words are outside input).
+AUDIT_RESULT_BYTES = 4 * 1024 * 1024
+AUDIT_FINDINGS = 200
+AUDIT_METRICS = 200
+AUDIT_TEXT_CHARS = 2_000
+AUDIT_PAYLOAD_BYTES = 64 * 1024**3
+POLICY_BYTES = 256 * 1024
+
+# Commas, brackets and braces in a header: each can cost ~64 bytes of memory once parsed.
+SAFETENSORS_SEPARATORS = 2_000_000
+
+# intake: files of one artifact held open at once; all headers that its notes carry, with the rest
+INTAKE_FILES = 256
+INTAKE_NOTES_BYTES = 96 * 1024 * 1024
+
+# adapter_config.json: names in one list, characters of one text
+ADAPTER_CONFIG_ITEMS = 10_000
+ADAPTER_CONFIG_TEXT_CHARS = 16 * 1024

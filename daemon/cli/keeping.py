@@ -1,0 +1,68 @@
+"""`loraseal keys`: look at the registry's public keys, move the root key away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from registry.cli.output import emit, guarded, json_option
+
+_config = click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+
+
+@click.group()
+def keys() -> None:
+    """Look at the registry's keys, and move the root key off this machine."""
+
+
+@keys.command("show")
+@_config
+@json_option
+@guarded
+def show_command(config: Path | None, as_json: bool) -> None:
+    """Print the root key that recipients pin, its six words, and the role of every key."""
+    from daemon.keyring import KEYSET_FILE, ROOT_FILE
+    from registry.formats.envelope import parse_envelope
+    from registry.formats.keyset import KeyRole, parse_keyset
+    from registry.formats.words import spoken
+    from registry.settings import load_paths
+
+    paths = load_paths(config)
+    keyset = parse_keyset(parse_envelope((paths.keys / KEYSET_FILE).read_bytes()).payload)
+    root = keyset.with_role(KeyRole.ROOT)[0]
+    words = spoken(bytes.fromhex(root.key_id))
+    rows = [
+        {"role": row.role.value, "key_id": row.key_id, "valid_until": row.valid_until}
+        for row in keyset.keys
+    ]
+    payload = {
+        "schema": "loraseal/keys.v1",
+        "registry": keyset.registry,
+        "root": root.public.hex(),
+        "words": words,
+        "root_on_this_machine": (paths.keys / ROOT_FILE).exists(),
+        "keys": rows,
+    }
+    lines = [
+        f"root key   {root.public.hex()}",
+        f"six words  {words}",
+        "recipients give the root key to --key; compare the words with them by voice",
+        *(f"{row.role.value:<10} {row.key_id[:16]}" for row in keyset.keys),
+    ]
+    emit(payload, as_json=as_json, human="\n".join(lines))
+
+
+@keys.command("export-root")
+@click.argument("target", type=click.Path(path_type=Path))
+@_config
+@json_option
+@guarded
+def export_root_command(target: Path, config: Path | None, as_json: bool) -> None:
+    """Move the root key to TARGET, a file on a stick that you put away."""
+    from daemon.keyring import export_root
+    from registry.settings import load_paths
+
+    export_root(load_paths(config), target)
+    human = f"the root key is at {target} and no longer here; put that stick away, and make a copy"
+    emit({"schema": "loraseal/keys.v1", "exported": str(target)}, as_json=as_json, human=human)

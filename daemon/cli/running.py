@@ -1,0 +1,96 @@
+"""`loraseal up` and `loraseal status`: run the daemon, and say how it stands."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from registry.cli.output import emit, guarded, json_option, say
+
+if TYPE_CHECKING:
+    from daemon.service import Service
+    from registry.settings import RegistryPaths
+
+config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+
+
+@click.command("up")
+@config_option
+@click.option("--once", is_flag=True, help="Do what there is to do now, then end.")
+@click.option("--quiet", is_flag=True, help="Show nothing while running.")
+@click.option("--verbose", is_flag=True, help="Log more on stderr.")
+@guarded
+def up_command(config: Path | None, once: bool, quiet: bool, verbose: bool) -> None:
+    """Watch, audit, seal, record and deliver."""
+    from daemon.service import open_service
+    from daemon.settings import load_settings
+
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    settings, paths = load_settings(config)
+    with open_service(settings, paths) as service:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        if not quiet:
+            say(_greeting(service, paths))
+        _run(service, once=once, quiet=quiet)
+
+
+def _greeting(service: Service, paths: RegistryPaths) -> str:
+    watched = ", ".join(str(watcher.root) for watcher in service.watchers) or "nothing"
+    return f"loraseal: registry {paths.registry}, watching {watched}"
+
+
+def _run(service: Service, *, once: bool, quiet: bool) -> None:
+    from daemon.cli.screen import Screen
+
+    if quiet:
+        service.run_once() if once else service.run()
+        return
+    with Screen(service.shop.ledger) as screen:
+        screen.start()
+        if once:
+            service.run_once()
+        else:
+            service.run()
+
+
+@click.command("status")
+@config_option
+@json_option
+@guarded
+def status_command(config: Path | None, as_json: bool) -> None:
+    """Say how it stands and, last, what needs a person."""
+    from daemon.engine import is_locked
+    from daemon.keyring import ROOT_FILE
+    from registry.cli.queries import open_ledger, status_lines
+    from registry.provenance.status import ledger_status
+    from registry.provenance.views import as_json as as_data
+
+    with open_ledger(config) as (ledger, paths):
+        with ledger.reading() as reader:
+            status = ledger_status(reader)
+        running = is_locked(paths.lock)
+        root_here = (paths.keys / ROOT_FILE).exists()
+    payload = {
+        "schema": "loraseal/status.v1",
+        "registry": paths.registry,
+        "daemon": "running" if running else "stopped",
+        "root_key_exported": not root_here,
+        "ledger": as_data(status),
+    }
+    lines = [f"registry {paths.registry}, daemon {'running' if running else 'stopped'}"]
+    lines += status_lines(status)
+    needs = [line for line in status_lines(status) if line.startswith("!")]
+    if root_here:
+        lines.append("! the root key is still on this machine: loraseal keys export-root FILE")
+    if not running:
+        lines.append("! the daemon is stopped: loraseal up")
+    if not needs and running and not root_here:
+        lines.append("nothing needs you")
+    emit(payload, as_json=as_json, human="\n".join(lines))

@@ -1,0 +1,253 @@
+"""Making a delivery: the signed chain is verified, the header re-wrapped, the statement logged, the bundle built.
+
+Order, and why: statement and leaf in one transaction; then the head is signed, since a head is never
+signed over what is not committed; then status list and bundle, which name that head. A kill in
+between leaves a statement that nobody ever gets; the next run makes another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daemon.custody.evidence import evidence_for
+from daemon.custody.holder import About, keep_statement
+from daemon.custody.receipts import file_key_of
+from daemon.custody.records import payload_of
+from registry.attest import (
+    BundleParts,
+    CustodyKeys,
+    DeliveryPlan,
+    LogView,
+    SignedDelivery,
+    assemble_bundle,
+    attest_delivery,
+    consistency_link,
+    issue_status_list,
+    logged_statement,
+    new_id,
+)
+from registry.digest import Digest
+from registry.formats.bundle import ConsistencyLink, LoggedStatement, parse_bundle
+from registry.formats.moments import to_text
+from registry.formats.predicates.delivery import Delivery as DeliveryStatement
+from registry.formats.predicates.predicate import parse_predicate
+from registry.formats.proofs import parse_proof
+from registry.formats.status_list import StatusList
+from registry.provenance.artifacts import note_key_class
+from registry.provenance.deliveries import (
+    Preparation,
+    deliveries_to,
+    get_delivery,
+    read_preparation,
+    set_delivery_prepared,
+)
+from registry.provenance.log import log_root, node_store
+from registry.provenance.revocations import (
+    StoredStatusList,
+    next_status_counter,
+    save_status_list,
+    status_entries,
+)
+from registry.provenance.show import summarise
+from registry.provenance.statements import get_statement
+from registry.sealing.identities import parse_recipient
+from registry.sealing.seal import wrap_header
+from registry.verify.chain import PolicyTerms, verify_chain
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from daemon.custody.holder import Custody
+    from registry.formats.envelope import Envelope
+    from registry.policy import Policy
+    from registry.provenance.deliveries import Delivery
+    from registry.provenance.ledger import Reader, Transaction
+    from registry.provenance.log import Checkpoint
+    from registry.provenance.recipients import Recipient
+    from registry.verify.chain import ApprovedDelivery
+
+# How many heads that this recipient may have kept are linked to the present one.
+LINKED_HEADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTerms:
+    """When a delivery is made, until when it is to be acknowledged, and how long its list holds."""
+
+    now: datetime
+    acknowledge_within: timedelta
+    status_valid_for: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Approved:
+    """What the chain approves, and the rows that only say where things are."""
+
+    delivery: Delivery
+    recipient: Recipient
+    name: str
+    form: str
+    chain: ApprovedDelivery
+    release: Envelope
+    intake: Envelope
+    verdicts: tuple[Envelope, ...]
+
+
+def prepare_delivery(
+    custody: Custody, policy: Policy, delivery_id: str, terms: DeliveryTerms
+) -> None:
+    """Make everything that this planned delivery needs, once, and mark it prepared.
+
+    Raises:
+        SignatureError, VerificationError: the signed chain does not hold.
+        DeniedError: it does not release this artifact to this recipient.
+        RevokedError: artifact, release or recipient was revoked.
+        NotFoundError: something is missing: a statement, a payload.
+    """
+    with custody.delivering:
+        with custody.ledger.reading() as reader:
+            custody.head.check(reader, terms.now)
+            approved = _approve(custody, policy, reader, delivery_id)
+        header, plan = _wrap(custody, approved, terms)
+        keys = CustodyKeys(custody.keyring.statement, custody.keyring.oms)
+        keyset = custody.keyring.keyset
+        signed = attest_delivery(plan, approved.chain, keyset, keys, terms.now)
+        _log_delivery(custody, approved, signed, terms.now)
+        head = custody.head.advance(custody.ledger, terms.now)
+        with custody.ledger.transaction() as tx:
+            status = _issue_status(custody, tx, head, terms)
+            bundle = _bundle(custody, tx, approved, signed, (head, status))
+            made = _preparation(plan, header, bundle, signed)
+            set_delivery_prepared(tx, delivery_id, made, terms.now)
+            note_key_class(tx, plan.payload_digest.value, plan.key_class)
+
+
+def _approve(custody: Custody, policy: Policy, reader: Reader, delivery_id: str) -> _Approved:
+    delivery = get_delivery(reader, delivery_id)
+    found = evidence_for(custody, reader, delivery)
+    required = frozenset(policy.required) - frozenset(policy.may_not_apply)
+    terms = PolicyTerms(policy.digest.value, required)
+    chain = verify_chain(found.evidence, custody.keyring.keyset, terms=terms)
+    found.check(chain)
+    _, form = payload_of(reader, delivery.artifact_id)
+    return _Approved(
+        delivery=delivery,
+        recipient=found.recipient,
+        name=summarise(reader, delivery.artifact_id).name or "adapter",
+        form=form,
+        chain=chain,
+        release=found.evidence.release,
+        intake=found.evidence.intake,
+        verdicts=found.evidence.verdicts,
+    )
+
+
+def _wrap(
+    custody: Custody, approved: _Approved, terms: DeliveryTerms
+) -> tuple[bytes, DeliveryPlan]:
+    # Payload and recipient are those that were signed, whatever the rows say by now.
+    intake = approved.chain.release.intake.predicate
+    recipient = parse_recipient(approved.chain.enrolment.predicate.age_recipient)
+    payload = Digest("blake3", intake.payload_digest.value)
+    header = wrap_header(file_key_of(custody, payload), [recipient])
+    plan = DeliveryPlan(
+        delivery_id=approved.delivery.id,
+        status_id=new_id(),
+        header=header,
+        payload_digest=payload,
+        form=approved.form,
+        key_class=recipient.key_class,
+        acknowledge_by=terms.now + terms.acknowledge_within,
+        recipient_name=approved.recipient.name,
+        artifact_name=approved.name,
+    )
+    return header, plan
+
+
+def _log_delivery(
+    custody: Custody, approved: _Approved, signed: SignedDelivery, now: datetime
+) -> None:
+    about = About(
+        artifact_id=approved.delivery.artifact_id,
+        delivery_id=approved.delivery.id,
+        recipient_id=approved.delivery.recipient_id,
+    )
+    with custody.ledger.transaction() as tx:
+        keep_statement(tx, signed.envelope, DeliveryStatement.TYPE, now, about)
+
+
+def _issue_status(
+    custody: Custody, tx: Transaction, head: Checkpoint, terms: DeliveryTerms
+) -> Envelope:
+    counter, until = next_status_counter(tx), terms.now + terms.status_valid_for
+    status = StatusList(
+        registry=custody.keyring.keyset.registry,
+        counter=counter,
+        issued=to_text(terms.now),
+        valid_until=to_text(until),
+        log_size=head.size,
+        log_root=log_root(tx, head.size).hex(),
+        entries=status_entries(tx),
+    )
+    envelope = issue_status_list(status, custody.keyring.statement)
+    stored = StoredStatusList(counter, terms.now, until, head.size, envelope.to_bytes())
+    save_status_list(tx, stored)
+    return envelope
+
+
+def _bundle(
+    custody: Custody,
+    tx: Transaction,
+    approved: _Approved,
+    signed: SignedDelivery,
+    shown: tuple[Checkpoint, Envelope],
+) -> bytes:
+    head, status = shown
+    log = LogView(node_store(tx), head.note)
+
+    def logged(envelope: Envelope) -> LoggedStatement:
+        stored = get_statement(tx, envelope.statement_digest.value)
+        return logged_statement(stored.envelope, stored.salt, stored.leaf_index, log)
+
+    parts = BundleParts(
+        keyset=custody.keyring.keyset_envelope,
+        intake=logged(approved.intake),
+        verdicts=tuple(logged(item) for item in approved.verdicts),
+        release=logged(approved.release),
+        delivery=logged(signed.envelope),
+        signed=signed,
+        status=status,
+        consistency=_links(tx, approved.delivery, log),
+    )
+    return assemble_bundle(parts).to_bytes()
+
+
+def _links(reader: Reader, delivery: Delivery, log: LogView) -> tuple[ConsistencyLink, ...]:
+    """Link the heads of this recipient's last deliveries to the present one."""
+    links: dict[str, ConsistencyLink] = {}
+    for earlier in deliveries_to(reader, delivery.recipient_id, limit=LINKED_HEADS):
+        made = read_preparation(reader, earlier.id)
+        if made is None:
+            continue
+        proof = parse_proof(parse_bundle(made.bundle).delivery.proof.encode("utf-8"))
+        note = proof.checkpoint_note.decode("utf-8")
+        link = consistency_link(note, log)
+        if link is not None:
+            links[note] = link
+    return tuple(links.values())
+
+
+def _preparation(
+    plan: DeliveryPlan, header: bytes, bundle: bytes, signed: SignedDelivery
+) -> Preparation:
+    statement = parse_predicate(signed.envelope.payload, DeliveryStatement)
+    return Preparation(
+        header=header,
+        bundle=bundle,
+        payload_digest=plan.payload_digest.value,
+        statement_digest=signed.envelope.statement_digest.value,
+        status_id=plan.status_id,
+        nonce=statement.nonce,
+        acknowledge_by=plan.acknowledge_by,
+    )

@@ -1,0 +1,103 @@
+"""What custody holds: keyring, ledger, vault and log head, opened together and closed together."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from daemon.custody.loghead import LogHead
+from daemon.keyring import Keyring, load_keyring
+from registry.artifacts.vault import Vault
+from registry.attest import attest
+from registry.formats.moments import parse_moment
+from registry.provenance.columns import ColumnKeeper
+from registry.provenance.database import open_database
+from registry.provenance.ledger import Ledger
+from registry.provenance.statements import NewStatement, append_statement
+from registry.provenance.subjects import confirm_index_key
+from registry.transparency.commitment import new_salt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from registry.formats.envelope import Envelope
+    from registry.formats.predicates.predicate import Predicate
+    from registry.provenance.ledger import Transaction
+    from registry.sealing.signing import SigningKey
+    from registry.settings import RegistryPaths
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """The keys and what they guard. One per process; safe to share between threads.
+
+    `delivering` makes deliveries one after the other: each signs a head of the log, and two heads at
+    once would race for the file outside the database.
+    """
+
+    paths: RegistryPaths
+    keyring: Keyring
+    ledger: Ledger
+    vault: Vault
+    head: LogHead
+    delivering: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a statement is about, for the ledger's columns; see `NewStatement`."""
+
+    artifact_id: str | None = None
+    delivery_id: str | None = None
+    recipient_id: str | None = None
+    subject_id: str | None = None
+
+
+@contextlib.contextmanager
+def open_custody(paths: RegistryPaths) -> Iterator[Custody]:
+    """Yield the custody of the registry at `paths`; the database is closed at the end.
+
+    Raises:
+        NotFoundError: no ledger or a key is missing.
+        FormatError, LorasealError: a key file is damaged, or others can read it.
+        UsageError: the index key is not the one that the ledger was made with.
+    """
+    keyring = load_keyring(paths)
+    keeper = ColumnKeeper(keyring.vault.recipient(), keyring.index, [keyring.vault])
+    engine = open_database(paths.database)
+    vault = Vault(paths.vault)
+    try:
+        ledger = Ledger(engine, keeper)
+        with ledger.transaction() as tx:
+            confirm_index_key(tx)
+        vault.create()
+        yield Custody(paths, keyring, ledger, vault, LogHead(paths.log_head, keyring))
+    finally:
+        engine.dispose()
+
+
+def log_statement(tx: Transaction, predicate: Predicate, key: SigningKey, about: About) -> Envelope:
+    """Sign `predicate`, append it to ledger and log in the caller's transaction, and return it."""
+    envelope = attest(predicate, key)
+    keep_statement(tx, envelope, type(predicate).TYPE, parse_moment(predicate.moment), about)
+    return envelope
+
+
+def keep_statement(
+    tx: Transaction, envelope: Envelope, kind: str, at: datetime, about: About
+) -> None:
+    """Append a signed statement to ledger and log, under a fresh salt."""
+    new = NewStatement(
+        envelope=envelope,
+        salt=new_salt(),
+        kind=kind,
+        at=at,
+        artifact_id=about.artifact_id,
+        delivery_id=about.delivery_id,
+        recipient_id=about.recipient_id,
+        subject_id=about.subject_id,
+    )
+    append_statement(tx, new)

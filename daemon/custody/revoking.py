@@ -1,0 +1,77 @@
+"""Revocation: an operator's signed word that an artifact or one delivery is no longer good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.custody.holder import About, log_statement
+from registry.errors import NotFoundError
+from registry.formats.moments import to_text
+from registry.formats.predicates.revocation import Revocation
+from registry.formats.status_list import StatusState
+from registry.provenance.artifacts import get_artifact
+from registry.provenance.deliveries import get_delivery
+from registry.provenance.revocations import (
+    ArtifactRevocation,
+    NewRevocation,
+    revoke_artifact,
+    revoke_status,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from daemon.custody.holder import Custody
+    from registry.sealing.signing import SigningKey
+
+
+def withdraw_artifact(
+    custody: Custody, artifact_id: str, reason_code: str, operator: SigningKey, now: datetime
+) -> tuple[str, ...]:
+    """Revoke an artifact with all its releases and deliveries; return the status ids that are news.
+
+    Raises:
+        NotFoundError: no such artifact.
+    """
+    statement = Revocation(
+        artifact_id=artifact_id, status_id=None, reason_code=reason_code, at=to_text(now)
+    )
+    with custody.ledger.transaction() as tx:
+        get_artifact(tx, artifact_id)
+        envelope = log_statement(tx, statement, operator, About(artifact_id=artifact_id))
+        digest = envelope.statement_digest.value
+        return revoke_artifact(tx, ArtifactRevocation(artifact_id, reason_code, digest, now))
+
+
+def withdraw_delivery(
+    custody: Custody, delivery_id: str, reason_code: str, operator: SigningKey, now: datetime
+) -> bool:
+    """Revoke one delivery; return whether it was news.
+
+    Raises:
+        NotFoundError: no such delivery, or it was never made.
+    """
+    with custody.ledger.transaction() as tx:
+        delivery = get_delivery(tx, delivery_id)
+        if delivery.status_id is None:
+            raise NotFoundError(
+                f"delivery {delivery_id[:12]} was never made",
+                hint="revoke the artifact instead: nothing of it leaves then",
+            )
+        statement = Revocation(
+            artifact_id=None,
+            status_id=delivery.status_id,
+            reason_code=reason_code,
+            at=to_text(now),
+        )
+        about = About(artifact_id=delivery.artifact_id, delivery_id=delivery_id)
+        envelope = log_statement(tx, statement, operator, about)
+        new = NewRevocation(
+            status_id=delivery.status_id,
+            state=StatusState.REVOKED,
+            reason_code=reason_code,
+            statement_digest=envelope.statement_digest.value,
+            at=now,
+            artifact_id=delivery.artifact_id,
+        )
+        return revoke_status(tx, new)

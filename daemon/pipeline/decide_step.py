@@ -1,0 +1,58 @@
+"""Decide: the policy judges the signed verdicts; what it releases is planned for its recipients."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from daemon.custody.records import decide_by_policy
+from daemon.engine import Job
+from daemon.jobs import DELIVER
+from daemon.routes import wishes_for
+from registry.formats.findings import Outcome
+from registry.provenance.artifacts import get_artifact
+from registry.provenance.deliveries import NewDelivery, plan_delivery
+from registry.provenance.states import ArtifactState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from daemon.engine import Outbox
+    from daemon.pipeline.workshop import Workshop
+    from daemon.settings import Settings
+    from registry.provenance.ledger import Transaction
+
+
+def decide_artifact(shop: Workshop, artifact_id: str) -> str:
+    """Decide an audited artifact and, when it is released, plan its deliveries and enqueue them."""
+    with shop.ledger.transaction() as tx:
+        if get_artifact(tx, artifact_id).state is not ArtifactState.AUDITED:
+            return "nothing to do"
+        decision = decide_by_policy(shop.custody, tx, artifact_id, shop.policy, shop.clock())
+        if decision.outcome is Outcome.RELEASED:
+            plan_routes(shop, tx, artifact_id)
+    return decision.outcome.value
+
+
+def plan_routes(shop: Workshop, tx: Transaction, artifact_id: str) -> int:
+    """Plan what the routes wish for a released artifact; return how many were new."""
+    return plan_routes_in(shop.settings, shop.jobs, tx, artifact_id, shop.clock())
+
+
+def plan_routes_in(
+    settings: Settings, jobs: Outbox, tx: Transaction, artifact_id: str, now: datetime
+) -> int:
+    """Plan and enqueue without a whole workshop: a command line releases too."""
+    planned = 0
+    for wish in wishes_for(settings, tx, artifact_id):
+        new = NewDelivery(
+            id=secrets.token_hex(16),
+            artifact_id=artifact_id,
+            recipient_id=wish.recipient_id,
+            channel=wish.channel,
+        )
+        noted = plan_delivery(tx, new, now)
+        if noted.is_new:
+            jobs.enqueue_in(tx.session, Job(DELIVER, noted.id))
+            planned += 1
+    return planned

@@ -1,0 +1,120 @@
+"""Intake: one pass over a settled candidate into the vault, then its artifact's audit is enqueued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.custody.records import record_intake
+from daemon.engine import Job
+from daemon.jobs import AUDIT
+from registry.artifacts.inspection import inspect_glimpses, inspect_path
+from registry.artifacts.intake import IntakeSource, resume, take_in
+from registry.artifacts.reading import (
+    SourceChangedError,
+    SourceRefusedError,
+    SourceUnreadableError,
+    SourceVanishedError,
+)
+from registry.digest import Digest
+from registry.errors import FormatError, LorasealError
+from registry.provenance.artifacts import find_payload
+from registry.provenance.candidates import Candidate, get_candidate, move_candidate
+from registry.provenance.events import NewEvent, note_event
+from registry.provenance.moves import Move
+from registry.provenance.states import CandidateState
+
+if TYPE_CHECKING:
+    from daemon.pipeline.workshop import Workshop
+    from registry.artifacts.notes import IntakeResult
+
+# A refusal of ours is final for this state of the file; when the file changes, it is a new candidate.
+_ENDS: tuple[tuple[type[LorasealError], CandidateState], ...] = (
+    (SourceVanishedError, CandidateState.GONE),
+    (SourceChangedError, CandidateState.CHANGED),
+    (SourceUnreadableError, CandidateState.REFUSED),
+    (SourceRefusedError, CandidateState.REFUSED),
+    (FormatError, CandidateState.REFUSED),
+)
+
+
+def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
+    """Seal a candidate into the vault, record it, and enqueue its audit.
+
+    A full disk or a busy ledger raises: the candidate stays open and is taken up again. What is wrong
+    with the candidate itself ends it, with a reason.
+    """
+    with shop.ledger.reading() as reader:
+        candidate = get_candidate(reader, candidate_id)
+    if candidate.state is not CandidateState.NOTED or candidate.path is None:
+        return "nothing to do"
+    try:
+        _refuse_other_kinds(candidate)
+        result = _sealed(shop, candidate)
+    except tuple(kind for kind, _ in _ENDS) as error:
+        return _end(shop, candidate, error)
+    return _record(shop, candidate, result)
+
+
+def _refuse_other_kinds(candidate: Candidate) -> None:
+    # A look before the pass: a 7 GB checkpoint in the folder must not be sealed to be refused.
+    inspection = inspect_path(Path(candidate.path or ""))
+    if inspection.kind is None and inspection.refusals:
+        raise FormatError(inspection.refusals[0].message)
+    if inspection.kind != "adapter":
+        raise FormatError(f"not an adapter but {inspection.kind or 'of unknown kind'}")
+
+
+def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
+    custody = shop.custody
+    done = resume(custody.vault, [custody.keyring.vault], candidate.id)
+    if done is not None:
+        return done
+    path = Path(candidate.path or "")
+    root = _root_of(shop, path)
+    source = IntakeSource(root, tuple((name, Path(file)) for name, file in candidate.files))
+    return take_in(source, custody.vault, [custody.keyring.vault.recipient()], candidate.id)
+
+
+def _root_of(shop: Workshop, path: Path) -> Path:
+    """Return the watched folder that `path` lies in: no link below it is followed."""
+    for watch in shop.settings.watch:
+        if path.is_relative_to(watch.path.absolute()):
+            return watch.path.absolute()
+    return path.parent
+
+
+def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
+    inspection = inspect_glimpses(result.glimpses)
+    name = Path(candidate.path or "").name
+    custody = shop.custody
+    with shop.ledger.transaction() as tx:
+        taken = (result, inspection, name)
+        noted = record_intake(custody, tx, candidate.id, taken, shop.clock())
+        if noted.is_new:
+            shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
+        kept = find_payload(tx, noted.id)
+    if kept is not None and kept.digest != result.payload_digest.value:
+        # The same content came again: the payload that counts is the first one's.
+        custody.vault.delete(Digest("blake3", result.payload_digest.value))
+    custody.vault.forget(candidate.id)
+    return "sealed" if noted.is_new else "known"
+
+
+def _end(shop: Workshop, candidate: Candidate, error: LorasealError) -> str:
+    state = next(state for kind, state in _ENDS if isinstance(error, kind))
+    now, reason = shop.clock(), reason_without_paths(error, candidate)
+    with shop.ledger.transaction() as tx:
+        move_candidate(tx, candidate.id, Move((CandidateState.NOTED,), state, now, reason))
+        note_event(tx, NewEvent(f"candidate {state.value}", now, detail=reason))
+    shop.custody.vault.forget(candidate.id)
+    return state.value
+
+
+def reason_without_paths(error: LorasealError, candidate: Candidate) -> str:
+    """Return the error's words without the candidate's paths, which are personal data."""
+    text = str(error)
+    for _, path in candidate.files:
+        text = text.replace(repr(path), "the file").replace(path, "the file")
+    text = text.replace(repr(candidate.path), "the candidate")
+    return text.replace(candidate.path or "\0", "the candidate")[:500]

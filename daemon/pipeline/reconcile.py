@@ -1,0 +1,54 @@
+"""Reconcile: whatever our tables say is unfinished has an active job, or gets one.
+
+The engine's rows hold progress only; a job that broke (full disk, a bug) leaves none. At start and
+every minute this looks, so that nothing waits for ever. What breaks again and again waits longer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.engine import Job
+from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE
+from registry.provenance.artifacts import artifacts_in
+from registry.provenance.candidates import candidates_in
+from registry.provenance.deliveries import deliveries_in
+from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.pipeline.workshop import Workshop
+    from registry.provenance.ledger import Reader
+
+# Ordinals of repeats lie above those that steps give out, so no two jobs share an id by chance.
+_REPEAT_BASE = 1_000
+
+
+def reconcile(shop: Workshop) -> int:
+    """Enqueue a job for everything unfinished that has none; return how many were missing."""
+    active = {job_id.rpartition(":")[0] for job_id in shop.jobs.active_jobs()}
+    with shop.ledger.transaction() as tx:
+        missing = [job for job in _wanted(tx) if f"{job.name}:{job.argument}" not in active]
+        for job in missing:
+            stamp = _REPEAT_BASE + int(shop.clock().timestamp())
+            shop.jobs.enqueue_in(tx.session, Job(job.name, job.argument, ordinal=stamp))
+    return len(missing)
+
+
+def unfinished(shop: Workshop) -> int:
+    """Return how many candidates, artifacts and deliveries still have a way to go by themselves."""
+    with shop.ledger.reading() as reader:
+        return sum(1 for _ in _wanted(reader))
+
+
+def _wanted(reader: Reader) -> Iterator[Job]:
+    for candidate in candidates_in(reader, CandidateState.NOTED):
+        yield Job(INTAKE, candidate.id)
+    for artifact in artifacts_in(reader, ArtifactState.SEALED):
+        yield Job(AUDIT, artifact.id)
+    for artifact in artifacts_in(reader, ArtifactState.AUDITED):
+        yield Job(DECIDE, artifact.id)
+    for state in (DeliveryState.PLANNED, DeliveryState.PREPARED, DeliveryState.SENDING):
+        for delivery in deliveries_in(reader, state):
+            yield Job(DELIVER, delivery.id)

@@ -1,0 +1,71 @@
+"""Shipping: the files that a channel carries, made again from vault and ledger whenever they are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.routes import address_of
+from registry.artifacts.durable import (
+    atomic_write,
+    ensure_directory,
+    pending_file,
+    temporary_beside,
+)
+from registry.digest import Digest
+from registry.errors import NotFoundError
+from registry.provenance.deliveries import read_preparation
+from registry.provenance.recipients import get_recipient
+from registry.provenance.show import summarise
+from registry.sealing.seal import rewrap
+from signal_bridge.channel import Offer
+from signal_bridge.parcels import Shipment, clean_name, plan_parcels
+
+if TYPE_CHECKING:
+    from daemon.pipeline.workshop import Workshop
+    from registry.provenance.deliveries import Delivery, Preparation
+    from signal_bridge.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Shipping:
+    """A delivery ready to be offered: its channel, and its parcels with their address."""
+
+    channel: Channel
+    offer: Offer
+
+
+def open_shipping(shop: Workshop, delivery: Delivery) -> Shipping:
+    """Return the parcels of a prepared delivery, writing its files into the outbox if they are absent.
+
+    The same preparation gives the same bytes, so a run after a kill ships what the first one made.
+
+    Raises:
+        NotFoundError: it was never prepared, or was erased.
+        UsageError: the recipient has no address on that channel.
+    """
+    with shop.ledger.reading() as reader:
+        made = read_preparation(reader, delivery.id)
+        recipient = get_recipient(reader, delivery.recipient_id)
+        name = clean_name(Path(summarise(reader, delivery.artifact_id).name or "").stem)
+    if made is None:
+        raise NotFoundError(f"delivery {delivery.id[:12]} was not prepared")
+    folder = shop.custody.paths.outbox / delivery.id
+    sealed, bundle = folder / f"{name}.age", folder / f"{name}.loraseal"
+    ensure_directory(folder)
+    if not bundle.exists():
+        _write_sealed(shop, made, sealed)
+        # The bundle last: where it is, the sealed file is whole.
+        atomic_write(bundle, made.bundle)
+    channel = shop.channels[delivery.channel]
+    shipment = Shipment(delivery.id, name, sealed, bundle, folder)
+    parcels = plan_parcels(shipment, max_bytes=channel.capabilities.max_parcel_bytes)
+    return Shipping(channel, Offer(delivery.id, address_of(recipient, delivery.channel), parcels))
+
+
+def _write_sealed(shop: Workshop, made: Preparation, target: Path) -> None:
+    payload = Digest("blake3", made.payload_digest)
+    with pending_file(temporary_beside(target)) as out:
+        rewrap(shop.custody.vault.path_of(payload), out.stream, made.header)
+        out.commit(target)

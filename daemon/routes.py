@@ -1,0 +1,77 @@
+"""From settings to channels and recipients: who gets a released artifact, and by what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.errors import NotFoundError, UsageError
+from registry.provenance.candidates import paths_of
+from registry.provenance.recipients import Recipient, find_recipient
+from signal_bridge.catalog import open_channel
+from signal_bridge.channel import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.settings import Settings
+    from registry.provenance.ledger import Reader
+    from registry.settings import RegistryPaths
+    from signal_bridge.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A recipient and the channel by which the settings want to reach them."""
+
+    recipient_id: str
+    channel: str
+
+
+def open_channels(settings: Settings, paths: RegistryPaths) -> dict[str, Channel]:
+    """Return every channel that the settings name, by name. Close them when done.
+
+    Raises:
+        UsageError: unknown kind, or a table that makes no sense.
+    """
+    folder = paths.state / "channels"
+    return {
+        item.name: open_channel(item, state=folder / item.name, clock=lambda: datetime.now(UTC))
+        for item in settings.channels
+    }
+
+
+def wishes_for(settings: Settings, reader: Reader, artifact_id: str) -> Iterator[Wish]:
+    """Yield who should get an artifact; a route to someone who is not enrolled yields nothing.
+
+    `doctor` and `status` name such routes; a typing error must not stop the others.
+    """
+    paths = [Path(path) for path in paths_of(reader, artifact_id)]
+    for route in settings.route:
+        inside = route.watch is None or any(
+            path.is_relative_to(route.watch.absolute()) for path in paths
+        )
+        if not inside:
+            continue
+        try:
+            recipient = find_recipient(reader, route.to)
+        except NotFoundError:
+            continue
+        yield Wish(recipient.id, route.channel)
+
+
+def address_of(recipient: Recipient, channel: str) -> Address:
+    """Return where `channel` reaches a recipient.
+
+    Raises:
+        UsageError: nowhere: no address for that channel was pinned at enrolment.
+    """
+    address = recipient.address(channel)
+    if address is None:
+        raise UsageError(
+            f"the recipient has no address for channel {channel!r}",
+            hint=f"loraseal recipient address NAME {channel} ADDRESS",
+        )
+    return Address(channel, address.value, address.pin)

@@ -1,0 +1,224 @@
+"""One look at a watched folder: what is there, what of it is settled, and what of that is whole.
+
+Events only say when to look; what counts is what a scan finds. Settled is judged by the files' own
+times, not by a timer in memory, so that restarts starve nothing. Nothing is changed, locked or moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from daemon.layouts import (
+    WEIGHTS_SUFFIX,
+    FoundFile,
+    Group,
+    Layout,
+    Stage,
+    group_files,
+    is_ignored_directory,
+    is_interesting_file,
+)
+from registry.artifacts.digesting import read_head
+from registry.artifacts.reading import (
+    SourceBusyError,
+    SourceChangedError,
+    SourceVanishedError,
+    open_source,
+)
+from registry.errors import FormatError, LorasealError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+NS_PER_SECOND = 1_000_000_000
+MAX_DEPTH = 8
+MAX_FILES = 100_000
+# A writer that reserves space first fills it from the front; its end stays zero until it is done.
+_TAIL_BYTES = 4096
+
+
+class Intermediates(StrEnum):
+    """What to do with the saves that a trainer makes on its way."""
+
+    NONE = "none"
+    EVERY = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRules:
+    """When a file counts as done, and which files count at all.
+
+    Quiet for `settle_seconds` (a directory with several files: `settle_set_seconds`) since its own last
+    change. A file that looks unfinished, and is quiet for `broken_after_seconds`, is handed on all the
+    same: intake then refuses it with a reason that a person sees.
+    """
+
+    settle_seconds: float = 2.0
+    settle_set_seconds: float = 10.0
+    broken_after_seconds: float = 60.0
+    intermediates: Intermediates = Intermediates.NONE
+
+
+class Readiness(StrEnum):
+    """How far a group of files is."""
+
+    SETTLING = "settling"
+    UNFINISHED = "unfinished"
+    READY = "ready"
+    PASSED_OVER = "passed over"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Files to take in: `path` is the file or PEFT directory, `files` are (name inside it, path).
+
+    `signature` changes when any of the files does. It holds neither path nor device: a remount or a
+    restart gives the same one.
+    """
+
+    path: Path
+    root: Path
+    layout: str
+    files: tuple[tuple[str, Path], ...]
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A candidate and its readiness; `reason` says what it waits for, `due_ns` when to look again."""
+
+    candidate: Candidate
+    readiness: Readiness
+    reason: str = ""
+    due_ns: int | None = None
+
+
+def scan(
+    root: Path, now_ns: int, rules: WatchRules, *, known: Container[tuple[Path, str]] = ()
+) -> tuple[Sighting, ...]:
+    """Return what is in `root` now, in order of paths.
+
+    `now_ns` is wall-clock time, as files have it. Groups in `known` (path, signature) are left out:
+    they were handed on in this very state.
+
+    Raises:
+        OSError: `root` itself cannot be listed.
+    """
+    sightings = []
+    for group in group_files(find_files(root)):
+        candidate = candidate_of(root, group)
+        if (candidate.path, candidate.signature) not in known:
+            sightings.append(_judge(candidate, group, now_ns, rules))
+    return tuple(sightings)
+
+
+def find_files(root: Path) -> Iterator[FoundFile]:
+    """Yield the regular files below `root` that can be part of an artifact; links are not followed.
+
+    A sub-folder that vanishes or may not be entered is left out; `root` itself raises `OSError`.
+    """
+    waiting: list[tuple[PurePosixPath, int]] = [(PurePosixPath(), 0)]
+    found = 0
+    while waiting:
+        folder, depth = waiting.pop()
+        for entry in _entries(root, folder):
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if depth < MAX_DEPTH and not is_ignored_directory(entry.name):
+                    waiting.append((path, depth + 1))
+            elif is_interesting_file(entry.name) and (file := _stat(entry, path)) is not None:
+                found += 1
+                if found > MAX_FILES:
+                    raise FormatError(
+                        f"{str(root)!r} holds more than {MAX_FILES} weights files",
+                        hint="watch the folder that one trainer writes to",
+                    )
+                yield file
+
+
+def candidate_of(root: Path, group: Group) -> Candidate:
+    """Return `group` as a candidate, under absolute paths."""
+    inside = group.base if group.layout is Layout.PEFT else group.base.parent
+    names = tuple(str(file.path.relative_to(inside)) for file in group.files)
+    files = tuple((name, root / file.path) for name, file in zip(names, group.files, strict=True))
+    return Candidate(root / group.base, root, group.layout, files, _signature(group, names))
+
+
+def _entries(root: Path, folder: PurePosixPath) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as entries:
+            return list(entries)
+    except OSError:
+        if folder == PurePosixPath():
+            raise
+        return []
+
+
+def _stat(entry: os.DirEntry[str], path: PurePosixPath) -> FoundFile | None:
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            return None
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _signature(group: Group, names: tuple[str, ...]) -> str:
+    hasher = hashlib.sha256(b"loraseal/candidate/v1\n")
+    for name, file in zip(names, group.files, strict=True):
+        encoded = os.fsencode(name)
+        numbers = f"{len(encoded)} {file.size} {file.mtime_ns} {file.ctime_ns}\n"
+        hasher.update(numbers.encode() + encoded)
+    return hasher.hexdigest()
+
+
+def _judge(candidate: Candidate, group: Group, now_ns: int, rules: WatchRules) -> Sighting:
+    if group.stage is Stage.INTERMEDIATE and rules.intermediates is Intermediates.NONE:
+        return Sighting(candidate, Readiness.PASSED_OVER, "an intermediate save")
+    changed_ns = max(_changed_ns(file, now_ns) for file in group.files)
+    seconds = rules.settle_set_seconds if group.layout is Layout.PEFT else rules.settle_seconds
+    if now_ns - changed_ns < (wait_ns := int(seconds * NS_PER_SECOND)):
+        late = " (its time lies in the future)" if changed_ns > now_ns else ""
+        reason = f"quiet for less than {seconds:g} s{late}"
+        return Sighting(candidate, Readiness.SETTLING, reason, changed_ns + wait_ns)
+    reason = _unfinished(candidate, group)
+    give_up_ns = changed_ns + int(rules.broken_after_seconds * NS_PER_SECOND)
+    if reason and now_ns < give_up_ns:
+        return Sighting(candidate, Readiness.UNFINISHED, reason, give_up_ns)
+    return Sighting(candidate, Readiness.READY, reason)
+
+
+def _changed_ns(file: FoundFile, now_ns: int) -> int:
+    # mtime can be set to anything, also to the future by an unpacker; ctime is the system's own.
+    return file.ctime_ns if file.mtime_ns > now_ns else max(file.mtime_ns, file.ctime_ns)
+
+
+def _unfinished(candidate: Candidate, group: Group) -> str:
+    """Return why the group looks as if its trainer were not done, or ""."""
+    if group.missing is not None:
+        return f"{group.missing!r} is not there yet"
+    for name, path in candidate.files:
+        if name.endswith(WEIGHTS_SUFFIX) and (reason := _fault(path, candidate.root)):
+            return reason
+    return ""
+
+
+def _fault(path: Path, root: Path) -> str:
+    try:
+        with open_source(path, root=root) as source:
+            head = read_head(source)
+            tail = min(_TAIL_BYTES, head.header.body_bytes)
+            if tail == _TAIL_BYTES and not any(source.read_at(source.size - tail, tail)):
+                return "its end is all zeroes, as if space were reserved and not yet written"
+    except (FormatError, SourceBusyError, SourceChangedError, SourceVanishedError) as error:
+        return str(error)
+    except LorasealError:
+        # Unreadable for this user: waiting does not help, so intake says it aloud.
+        return ""
+    return ""

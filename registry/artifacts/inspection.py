@@ -1,0 +1,364 @@
+"""What one file or folder is, what is wrong with it, and what it tells: by header, never by weights.
+
+Broken content is an answer here and no error: it comes back as `refusals`. What is raised says that a
+file cannot be read. Files are opened once, without following links, and read plainly, never mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from registry.artifacts.claims import Claim, ClaimStatus, check_body_hash
+from registry.artifacts.classify import Classification, Refusal, classify
+from registry.artifacts.folders import WEIGHTS_SUFFIX, choose_weights
+from registry.artifacts.kinds import ADAPTER
+from registry.artifacts.merging import merge_classifications
+from registry.artifacts.metadata import (
+    Leak,
+    base_model_of,
+    find_leaks,
+    leaks_of_config,
+    leaks_of_files,
+    sort_leaks,
+)
+from registry.artifacts.other_containers import classify_other_container, refuse
+from registry.artifacts.reading import SourceVanishedError, open_source
+from registry.artifacts.scalars import read_alphas
+from registry.errors import FormatError
+from registry.formats.adapter_config import parse_adapter_config
+from registry.formats.containers import MAGIC_BYTES
+from registry.formats.safetensors import header_length, parse_header
+from registry.limits import ADAPTER_CONFIG_BYTES, READ_BATCH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from registry.artifacts.notes import Glimpse
+    from registry.artifacts.reading import Source
+    from registry.artifacts.scalars import ReadAt
+    from registry.formats.adapter_config import AdapterConfig
+    from registry.formats.safetensors import SafetensorsHeader
+
+SCHEMA = "loraseal/inspect.v1"
+CONFIG_NAME = "adapter_config.json"
+_SAMPLES, _SAMPLE_BYTES = 8, 4096
+_HINT_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of a file beside its own bytes.
+
+    `name_hint` is its path as far as it may be used; `config` the bytes of an adapter_config.json beside
+    it; `body_sha256` the digest of its body in hex, if someone computed it; `side_files` other names.
+    """
+
+    name_hint: str | None = None
+    config: bytes | None = None
+    body_sha256: str | None = None
+    side_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One answer about one file or set. An adapter is sound if `kind` says so and `refusals` is empty.
+
+    `base_model` is a claim. `leaks` name metadata keys and side files, never their content.
+    """
+
+    found: Classification
+    base_model: str | None = None
+    leaks: tuple[Leak, ...] = ()
+
+    @property
+    def kind(self) -> str | None:
+        """`adapter` or another kind of the fixture sheet; None if unknown or unreadable."""
+        return self.found.kind
+
+    @property
+    def dialect(self) -> str | None:
+        """In whose naming the modules are written, None if unknown."""
+        return self.found.dialect
+
+    @property
+    def method(self) -> str | None:
+        """`lora`, `dora`, `loha`, ...; None if unknown."""
+        return self.found.method
+
+    @property
+    def family(self) -> str | None:
+        """Base model family, None if the tensors do not say."""
+        return self.found.family
+
+    @property
+    def rank(self) -> int | None:
+        """The one rank of all modules, None if they differ or have none."""
+        return self.found.rank
+
+    @property
+    def alpha(self) -> float | None:
+        """The one alpha of all modules, None if they differ, have none, or it was not read."""
+        return self.found.alpha
+
+    @property
+    def modules(self) -> int:
+        """Number of modules that the adapter changes."""
+        return self.found.modules
+
+    @property
+    def tensors(self) -> int:
+        """Number of tensors in the file."""
+        return self.found.tensors
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Why it must not be used; empty for sound content."""
+        return self.found.refusals
+
+    @property
+    def is_sound_adapter(self) -> bool:
+        """Whether it is an adapter without refusals."""
+        return self.kind == ADAPTER and not self.refusals
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object of schema `loraseal/inspect.v1` (DESIGN section 8); alpha may be a float."""
+        found = self.found
+        return {
+            "schema": SCHEMA,
+            "kind": found.kind,
+            "dialect": found.dialect,
+            "method": found.method,
+            "family": found.family,
+            "base_model": self.base_model,
+            "modules": found.modules,
+            "tensors": found.tensors,
+            "rank": found.rank,
+            "ranks": list(found.ranks),
+            "alpha": found.alpha,
+            "alphas": list(found.alphas),
+            "methods": dict(found.methods),
+            "refusals": [
+                {"code": item.code, "place": item.place, "message": item.message}
+                for item in found.refusals
+            ],
+            "warnings": list(found.warnings),
+            "leaks": [
+                {"key": leak.key, "sensitivity": str(leak.sensitivity), "reason": leak.reason}
+                for leak in self.leaks
+            ],
+            "claims": [
+                {
+                    "field": claim.field,
+                    "status": str(claim.status),
+                    "source": claim.source,
+                    "note": claim.note,
+                }
+                for claim in found.claims
+            ],
+        }
+
+    def to_text(self) -> str:
+        """Return `to_json` as one line of JSON with sorted keys."""
+        return json.dumps(self.to_json(), ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def inspect_header_bytes(
+    prefix: bytes, file_size: int, read_at: ReadAt, *, around: Surroundings | None = None
+) -> Inspection:
+    """Return the inspection of a file that begins with `prefix` and has `file_size` bytes.
+
+    `prefix` may be any part of the start (the first 8 bytes at least); what else is needed, the rest of
+    the header, alphas and a few samples, comes through `read_at(offset, size)`, which raises
+    `FormatError` for what it cannot give.
+    """
+    known = around or Surroundings()
+    try:
+        needed = header_length(prefix[:MAGIC_BYTES], file_size=file_size)
+    except FormatError as error:
+        return Inspection(classify_other_container(prefix, file_size, read_at, error))
+    try:
+        data = prefix[:needed]
+        if len(data) < needed:
+            data += read_at(len(data), needed - len(data))
+        header = parse_header(data, file_size=file_size)
+    except FormatError as error:
+        return Inspection(refuse(None, "broken", error))
+    return _inspect(header, read_at, known)
+
+
+def inspect_glimpses(glimpses: Sequence[Glimpse], *, body_sha256: str | None = None) -> Inspection:
+    """Return the inspection of an artifact from what intake kept of its one pass.
+
+    Several weight files (a high- and low-noise pair) are inspected one by one and put together.
+    """
+    configs = [item for item in glimpses if item.path.rpartition("/")[2] == CONFIG_NAME]
+    weights = [item for item in glimpses if item.path.endswith(WEIGHTS_SUFFIX)]
+    names = tuple(item.path for item in glimpses if item not in weights and item not in configs)
+    results = []
+    for glimpse in weights:
+        around = Surroundings(
+            name_hint=glimpse.path,
+            config=configs[0].prefix if configs else None,
+            body_sha256=body_sha256 if len(weights) == 1 else None,
+            side_files=names,
+        )
+        results.append(
+            inspect_header_bytes(glimpse.prefix, glimpse.size, glimpse.read_at, around=around)
+        )
+    return merge_inspections(results)
+
+
+def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) -> Inspection:
+    config, refusals = _config(known)
+    alphas = read_alphas(header, read_at)
+    try:
+        found = classify(header, config=config, name_hint=known.name_hint, alphas=alphas)
+    except FormatError as error:
+        # The header's own PEFT config is malformed or hostile: say so, and judge without it.
+        refusals = (*refusals, Refusal("metadata", "lora_adapter_metadata", str(error)))
+        header = replace(header, metadata=_without_config(header))
+        found = classify(header, config=config, name_hint=known.name_hint, alphas=alphas)
+    metadata = dict(header.metadata)
+    hashes = check_body_hash(metadata, (header.body_bytes, known.body_sha256))
+    warnings = found.warnings
+    if found.kind == ADAPTER and _looks_unwritten(header, read_at):
+        warnings = (*warnings, "every sampled byte of the weights is 0; it may not be written yet")
+    base_model = base_model_of(metadata, config)
+    unnamed = (Claim("base_model", ClaimStatus.UNKNOWN, "tensors", "no key names it"),)
+    leaks = (
+        *find_leaks(header.metadata),
+        *leaks_of_config(config),
+        *leaks_of_files(known.side_files),
+    )
+    found = replace(
+        found,
+        refusals=(*refusals, *found.refusals),
+        warnings=warnings,
+        claims=(*found.claims, *hashes, *(unnamed if base_model is None else ())),
+    )
+    return Inspection(found, base_model, sort_leaks(leaks))
+
+
+def _config(known: Surroundings) -> tuple[AdapterConfig | None, tuple[Refusal, ...]]:
+    if known.config is None:
+        return None, ()
+    try:
+        return parse_adapter_config(known.config), ()
+    except FormatError as error:
+        return None, (Refusal("adapter-config", CONFIG_NAME, str(error)),)
+
+
+def _without_config(header: SafetensorsHeader) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in header.metadata if pair[0] != "lora_adapter_metadata")
+
+
+def _looks_unwritten(header: SafetensorsHeader, read_at: ReadAt) -> bool:
+    """Return whether samples all over the body are zeroes, as in a file that was only reserved."""
+    step = max(header.body_bytes // _SAMPLES, 1)
+    try:
+        for start in range(0, header.body_bytes, step):
+            size = min(_SAMPLE_BYTES, header.body_bytes - start)
+            if read_at(header.header_bytes + start, size).strip(b"\0"):
+                return False
+    except FormatError:
+        return False
+    return header.body_bytes > 0
+
+
+def merge_inspections(results: Sequence[Inspection]) -> Inspection:
+    """Return one inspection of a set whose files were inspected one by one, None where they differ."""
+    base_models = {result.base_model for result in results}
+    leaks = dict.fromkeys(leak for result in results for leak in result.leaks)
+    return Inspection(
+        merge_classifications([result.found for result in results]),
+        base_models.pop() if len(base_models) == 1 else None,
+        sort_leaks(leaks),
+    )
+
+
+def inspect_path(path: Path, *, check_hash: bool = False) -> Inspection:
+    """Return the inspection of the file or adapter folder at `path`.
+
+    With `check_hash` the body is read and hashed too, so that the header's own hashes are checked.
+
+    Raises:
+        NotFoundError: nothing there, or a folder without weights.
+        UsageError: a folder with several files of weights that are no set.
+        LorasealError: unreadable, a link, or changing under the read.
+    """
+    if path.is_dir() and not path.is_symlink():
+        return inspect_directory(path, check_hash=check_hash)
+    return inspect_file(path, check_hash=check_hash)
+
+
+def inspect_file(path: Path, *, check_hash: bool = False) -> Inspection:
+    """Return the inspection of one file; an adapter_config.json beside `adapter_model` counts.
+
+    Raises:
+        LorasealError: not there, unreadable, a link, or changing under the read.
+    """
+    beside = path.name.startswith("adapter_model") or path.name == "model.safetensors"
+    config = _read_config(path.parent) if beside else None
+    return _inspect_one(path, Surroundings(config=config), check_hash=check_hash)
+
+
+def inspect_directory(path: Path, *, check_hash: bool = False) -> Inspection:
+    """Return the inspection of a PEFT or diffusers folder, or of a high- and low-noise pair.
+
+    Raises:
+        NotFoundError: no weights in it.
+        UsageError: several files of weights that are no set.
+        LorasealError: unreadable, a link, or changing under the read.
+    """
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    chosen = choose_weights(names, folder=str(path))
+    side = tuple(name for name in names if name not in chosen and name != CONFIG_NAME)
+    around = Surroundings(config=_read_config(path), side_files=side)
+    return merge_inspections(
+        [_inspect_one(path / name, around, check_hash=check_hash) for name in chosen]
+    )
+
+
+def _read_config(folder: Path) -> bytes | None:
+    try:
+        with open_source(folder / CONFIG_NAME) as source:
+            # One byte more than allowed, so that the parser sees that it is too long.
+            return source.read_at(0, min(source.size, ADAPTER_CONFIG_BYTES + 1))
+    except SourceVanishedError:
+        return None
+
+
+def _inspect_one(path: Path, around: Surroundings, *, check_hash: bool) -> Inspection:
+    with open_source(path) as source:
+        prefix = source.read_at(0, MAGIC_BYTES)
+        known = Surroundings(
+            name_hint="/".join(path.absolute().parts[-_HINT_PARTS:]),
+            config=around.config,
+            body_sha256=_hash_body(source, prefix) if check_hash else None,
+            side_files=around.side_files,
+        )
+        found = inspect_header_bytes(prefix, source.size, source.read_at, around=known)
+        # What was said of it holds only if it stood still meanwhile.
+        source.check_unchanged()
+    return found
+
+
+def _hash_body(source: Source, prefix: bytes) -> str | None:
+    try:
+        position = header_length(prefix, file_size=source.size)
+    except FormatError:
+        return None
+    hasher = hashlib.sha256()
+    while position < source.size:
+        batch = source.read_at(position, READ_BATCH_BYTES)
+        if not batch:
+            return None
+        hasher.update(batch)
+        position += len(batch)
+    return hasher.hexdigest()

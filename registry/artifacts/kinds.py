@@ -1,0 +1,211 @@
+"""What a safetensors file is, by header alone: an adapter or one of the things taken for one.
+
+Kinds are spelled as in the fixture sheet. The order of the rules is their strength: a marker that
+only one kind has stands before block names that several share.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.artifacts.modules import Pairing
+    from registry.formats.adapter_config import AdapterConfig
+    from registry.formats.safetensors import SafetensorsHeader, TensorInfo
+
+ADAPTER = "adapter"
+FULL_CHECKPOINT = "full-checkpoint"
+FULL_MODEL_PART = "full-model-part"
+QUANTISED_MODEL = "quantised-model"
+VAE = "vae"
+TEXTUAL_INVERSION = "textual-inversion"
+TEXTUAL_INVERSION_PICKLE = "textual-inversion (pickle)"
+CONTROLNET = "controlnet"
+CONTROL_LORA = "control-lora"
+IP_ADAPTER = "ip-adapter"
+TRAINING_STATE = "training-state"
+DATASET_CACHE = "dataset-cache"
+GGUF_ADAPTER = "gguf-adapter"
+GGUF_MODEL = "gguf-model"
+
+_CHECKPOINT = (
+    "model.diffusion_model.",
+    "first_stage_model.",
+    "conditioner.embedders.",
+    "cond_stage_model.",
+)
+_CONTROLNET = (
+    "controlnet_cond_embedding.",
+    "controlnet_down_blocks.",
+    "controlnet_mid_block.",
+    "controlnet_blocks.",
+    "control_model.",
+    "zero_convs.",
+    "lllite_unet_",
+)
+_IP_ADAPTER = ("image_proj.", "ip_adapter.")
+_VAE = (
+    "encoder.conv_in.",
+    "decoder.conv_in.",
+    "decoder.conv_out.",
+    "quant_conv.",
+    "encoder.conv_out.",
+)
+_QUANTISED = (
+    ".scale_weight",
+    ".weight_scale",
+    ".absmax",
+    ".quant_map",
+    ".nested_absmax",
+    ".qweight",
+    ".qzeros",
+    ".SCB",
+)
+_QUANT_STATE = ".quant_state."
+_LATENTS = re.compile(r"latents_[0-9x]+")
+_CACHE_KEYS = ({"width", "height", "format_version"}, {"caption1"})
+_LLAMA_CPP = re.compile(r"blk\.\d+\..*\.lora_[ab]")
+_TOKEN_WIDTHS = frozenset({768, 1024, 1280, 2048, 3072, 4096})
+_MOST_TOKEN_TENSORS = 64
+_WEIGHT_SUFFIXES = (".weight", ".bias", ".scale")
+_MATRIX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KindEvidence:
+    """All that decides the kind. `place` is the path of the file, as far as it is known."""
+
+    header: SafetensorsHeader
+    pairing: Pairing
+    config: AdapterConfig | None = None
+    place: str | None = None
+
+
+def find_kind(evidence: KindEvidence) -> str | None:
+    """Return the kind, or None if no rule knows it (then it is nothing that may be released)."""
+    others = evidence.pairing.others
+    kind = _marked_kind(evidence.header, others) if others else None
+    if kind is not None:
+        return kind
+    if evidence.pairing.modules and _outweigh(evidence):
+        return TRAINING_STATE if _is_training_state(evidence.place) else ADAPTER
+    return _kind_without_modules(evidence)
+
+
+def _starts(tensors: tuple[TensorInfo, ...], prefixes: tuple[str, ...]) -> bool:
+    return any(tensor.name.startswith(prefixes) for tensor in tensors)
+
+
+def _marked_kind(header: SafetensorsHeader, others: tuple[TensorInfo, ...]) -> str | None:
+    names = {tensor.name for tensor in others}
+    marks = (
+        (CONTROL_LORA, "lora_controlnet" in names),
+        (IP_ADAPTER, _starts(others, _IP_ADAPTER)),
+        (CONTROLNET, _starts(others, _CONTROLNET)),
+        (QUANTISED_MODEL, _is_quantised(others)),
+        (FULL_CHECKPOINT, _starts(others, _CHECKPOINT)),
+        (VAE, _starts(others, _VAE)),
+        (DATASET_CACHE, _is_cache(header, others)),
+        (GGUF_ADAPTER, any(_LLAMA_CPP.match(name) for name in names)),
+    )
+    return next((kind for kind, found in marks if found), None)
+
+
+def _is_quantised(others: tuple[TensorInfo, ...]) -> bool:
+    return any(
+        tensor.name == "scaled_fp8"
+        or tensor.name.endswith(_QUANTISED)
+        or _QUANT_STATE in tensor.name
+        for tensor in others
+    )
+
+
+def _is_cache(header: SafetensorsHeader, others: tuple[TensorInfo, ...]) -> bool:
+    keys = {key for key, _ in header.metadata}
+    if any(needed <= keys for needed in _CACHE_KEYS):
+        return True
+    return all(_LATENTS.match(tensor.name) for tensor in others)
+
+
+def _outweigh(evidence: KindEvidence) -> bool:
+    """Return whether the modules are the point of the file and not leftovers in a whole model.
+
+    Trained heads and embeddings may be larger than all factors together, so they do not count.
+    """
+    others = evidence.pairing.others
+    extra = sum(
+        item.end - item.start for item in others if not is_expected_extra(item, evidence.config)
+    )
+    factors = sum(
+        tensor.end - tensor.start
+        for module in (evidence.pairing.modules if extra else ())
+        for _, tensor in module.tensors
+    )
+    return extra == 0 or extra <= factors
+
+
+_EXTRAS = ("lm_head", "embed_tokens", "wte", "wpe", "score", "classifier", "norm", "embeddings")
+
+
+def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
+    """Return whether an adapter may carry this full tensor: trained heads, embeddings, norms.
+
+    Also what the config names in `modules_to_save`, and OneTrainer's embedded inversions.
+    """
+    if tensor.name.startswith("bundle_emb."):
+        return True
+    parts = tensor.name.split(".")
+    saved = config.modules_to_save if config is not None else ()
+    return any(part in saved for part in parts) or any(
+        part.startswith(_EXTRAS) or part.endswith("norm") for part in parts
+    )
+
+
+def _is_training_state(place: str | None) -> bool:
+    """Return whether the path is where trainers keep resumable state, which looks like an adapter.
+
+    kohya: `NAME-state/model.safetensors`; OneTrainer: `backup/<...>/lora/lora.safetensors`.
+    """
+    if place is None:
+        return False
+    parts = PurePosixPath(place.replace("\\", "/")).parts
+    folders = parts[:-1]
+    kohya = (
+        parts[-1:] == ("model.safetensors",) and bool(folders) and folders[-1].endswith("-state")
+    )
+    one_trainer = folders[-1:] == ("lora",) and any("backup" in folder for folder in folders)
+    return kohya or one_trainer
+
+
+def _kind_without_modules(evidence: KindEvidence) -> str | None:
+    others = evidence.pairing.others
+    names = {tensor.name for tensor in others}
+    if names == {"prompt_embeddings"} or (evidence.config is not None and _is_peft(others)):
+        return ADAPTER
+    if _are_tokens(others):
+        return TEXTUAL_INVERSION
+    # Only what a saved model is made of: a single weight matrix under a module's name will do.
+    named = [item for item in others if item.name.endswith(_WEIGHT_SUFFIXES) and "." in item.name]
+    if named and len(named) * 2 > len(others):
+        return FULL_MODEL_PART
+    return None
+
+
+def _is_peft(others: tuple[TensorInfo, ...]) -> bool:
+    return _starts(others, ("base_model.",))
+
+
+def _are_tokens(others: tuple[TensorInfo, ...]) -> bool:
+    """Return whether each tensor is the embedding of one placeholder token (or `emb_params`, `clip_l`)."""
+    if not 0 < len(others) <= _MOST_TOKEN_TENSORS:
+        return False
+    return all(
+        0 < len(tensor.shape) <= _MATRIX
+        and tensor.shape[-1] in _TOKEN_WIDTHS
+        and tensor.dtype in ("F16", "BF16", "F32", "F64")
+        and not tensor.name.endswith(_WEIGHT_SUFFIXES)
+        for tensor in others
+    )

@@ -1,0 +1,57 @@
+"""One classification of a set whose files were classified one by one (a high- and low-noise pair)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry.artifacts.claims import Claim, ClaimStatus
+from registry.artifacts.classify import Classification
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHARED = ("kind", "dialect", "method", "family", "rank", "alpha")
+
+
+def merge_classifications(parts: Sequence[Classification]) -> Classification:
+    """Return one classification for `parts`: counts add up, values and remarks are put together.
+
+    A field on which the files disagree is None, with a claim that says so; so is everything for no
+    parts at all.
+    """
+    if not parts:
+        claim = Claim("kind", ClaimStatus.UNKNOWN, "files", "no safetensors file among them")
+        return Classification(None, 0, claims=(claim,))
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    split = {name for name in _SHARED if len({getattr(part, name) for part in parts}) > 1}
+    differs = tuple(
+        Claim(name, ClaimStatus.UNKNOWN, "files", "differs between the files")
+        for name in _SHARED
+        if name in split
+    )
+    return Classification(
+        kind=None if "kind" in split else first.kind,
+        tensors=sum(part.tensors for part in parts),
+        dialect=None if "dialect" in split else first.dialect,
+        method=None if "method" in split else first.method,
+        family=None if "family" in split else first.family,
+        modules=sum(part.modules for part in parts),
+        rank=None if "rank" in split else first.rank,
+        ranks=tuple(sorted({rank for part in parts for rank in part.ranks})),
+        alpha=None if "alpha" in split else first.alpha,
+        alphas=tuple(sorted({alpha for part in parts for alpha in part.alphas})),
+        methods=_summed(parts),
+        claims=(*differs, *dict.fromkeys(claim for part in parts for claim in part.claims)),
+        refusals=tuple(refusal for part in parts for refusal in part.refusals),
+        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+    )
+
+
+def _summed(parts: Sequence[Classification]) -> tuple[tuple[str, int], ...]:
+    counts: dict[str, int] = {}
+    for part in parts:
+        for method, count in part.methods:
+            counts[method] = counts.get(method, 0) + count
+    return tuple(sorted(counts.items()))

@@ -1,0 +1,127 @@
+"""What an audit is: a rule with a version that looks at one opened payload and reports.
+
+An audit gets everything in memory and nothing else: no path, no key, no network. It runs inside the
+isolated child (`child.py`); what it says is parsed again by the parent as bytes from outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from registry.formats.findings import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registry.artifacts.modules import AdapterModule, Pairing
+    from registry.audits.spectra import ModuleSpectrum
+    from registry.formats.adapter_config import AdapterConfig
+    from registry.formats.findings import AuditReport, Finding
+    from registry.formats.safetensors import SafetensorsHeader
+
+# From best to worst. An audit is as bad as its worst finding; `error` outranks `inconclusive`
+# because a check that broke says even less than one that saw too little.
+_SEVERITY = (
+    Verdict.PASS,
+    Verdict.NOT_APPLICABLE,
+    Verdict.WARN,
+    Verdict.INCONCLUSIVE,
+    Verdict.REVIEW,
+    Verdict.ERROR,
+    Verdict.FAIL,
+)
+
+
+def severity(verdict: Verdict) -> int:
+    """Return the place of `verdict` between 0 (pass) and 6 (fail)."""
+    return _SEVERITY.index(verdict)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the most severe of `verdicts`, `PASS` for none."""
+    return max(verdicts, key=severity, default=Verdict.PASS)
+
+
+def worst_of(findings: Iterable[Finding]) -> Verdict:
+    """Return the most severe verdict among `findings`, `PASS` for none."""
+    return worst(finding.verdict for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFile:
+    """One file of the payload; `header` is None where it is not a safetensors file.
+
+    `data` is the whole file in memory. Tensor offsets count from `header.header_bytes`.
+    """
+
+    path: str
+    data: memoryview
+    header: SafetensorsHeader | None = None
+    pairing: Pairing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedModule:
+    """A module of the adapter and the file that its tensors lie in."""
+
+    file: AuditFile
+    module: AdapterModule
+
+
+@dataclass(frozen=True)
+class AuditSubject:
+    """All files of one opened payload, and what is known of them from their headers.
+
+    `threads` is how many CPU threads an audit may use; `device` a torch device name.
+    """
+
+    files: tuple[AuditFile, ...]
+    config: AdapterConfig | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    @cached_property
+    def modules(self) -> tuple[LocatedModule, ...]:
+        """Every recognised module of every file, in file order."""
+        return tuple(
+            LocatedModule(file, module)
+            for file in self.files
+            if file.pairing is not None
+            for module in file.pairing.modules
+        )
+
+    @cached_property
+    def spectra(self) -> tuple[ModuleSpectrum, ...]:
+        """The measured spectrum of every module, computed once for all audits that need it.
+
+        Raises:
+            ModuleNotFoundError: torch is not installed.
+        """
+        from registry.audits.spectra import measure  # late: it loads torch
+
+        return measure(self)
+
+
+class Audit(Protocol):
+    """One check. `privacy` says that its pass may back the words "privacy audited"."""
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule, lower-case with underscores, unique in the catalog."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the rule; changes whenever thresholds or method change."""
+        ...
+
+    @property
+    def privacy(self) -> bool:
+        """Whether the audit measures what the adapter tells of its training data."""
+        ...
+
+    def run(self, subject: AuditSubject) -> AuditReport:
+        """Return what the audit saw; it never raises for what the payload holds."""
+        ...

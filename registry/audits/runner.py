@@ -1,0 +1,231 @@
+"""Running audits on a payload in an isolated child, and judging what the child says.
+
+The caller gets exactly one report per rule whatever happens: a child that hangs, crashes, eats memory
+or talks nonsense yields `ERROR` for every rule that it did not report, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from registry.audits import catalog
+from registry.audits.control import WorkerGoneError, receive_message, send_message
+from registry.audits.listening import Heard, listen
+from registry.audits.task import AuditLimits, AuditRun, AuditTask, ChildDeath, DeathCause
+from registry.audits.verdicts import judge
+from registry.errors import LorasealError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from registry.audits.catalog import AuditSpec
+    from registry.audits.control import Message
+
+START_SECONDS = 120.0
+_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+# -I keeps the environment and the working directory out; the paths come from this process.
+_BOOT = (
+    "import json, sys; boot = json.loads(sys.argv[1]); sys.path[:0] = boot['paths']\n"
+    "from registry.audits.child import main\n"
+    "main(boot['control'], code=tuple(boot['code']), accelerator=boot['accelerator'])\n"
+)
+# One thread each until a child says otherwise: a process with threads cannot make a user namespace,
+# and must not fork.
+_ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NVIDIA_TF32_OVERRIDE": "0",  # 10-bit mantissas lose the tail of a spectrum
+}
+_ACCELERATOR_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What one worker serves: a torch device, and the plug-in audits that the settings name."""
+
+    device: str = "cpu"
+    plugins: tuple[str, ...] = ()
+
+
+class AuditWorker:
+    """A process that has imported torch and forks one fresh child per payload.
+
+    Safe to call from several threads; runs one payload at a time. It starts on first use and again
+    whenever it has died.
+    """
+
+    def __init__(self, options: WorkerOptions | None = None) -> None:
+        self._options = options or WorkerOptions()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._confinement: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, None while it does not run."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the worker unless it runs, and wait until it has imported what it needs.
+
+        Raises:
+            LorasealError: it did not start.
+        """
+        with self._lock:
+            self._connected()
+
+    def audit(self, task: AuditTask, limits: AuditLimits | None = None) -> AuditRun:
+        """Run the audits of `task` on its payload in a fresh child.
+
+        Raises:
+            UsageError: an unknown rule.
+            LorasealError: the worker cannot be started.
+        """
+        specs = catalog.find_specs(task.rules, plugins=self._options.plugins)
+        with self._lock:
+            heard = self._hear(task, specs, limits or AuditLimits())
+        return judge(specs, heard, self._confinement)
+
+    def close(self) -> None:
+        """End the worker and any child; a second call does nothing."""
+        with self._lock:
+            self._drop()
+
+    def _hear(self, task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits) -> Heard:
+        channel = self._connected()
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                request = _request(task, specs, limits, self._options.device)
+                send_message(channel, request, (task.payload, writing))
+            finally:
+                os.close(writing)
+            heard = listen(channel, reading, limits, payload_bytes=os.fstat(task.payload).st_size)
+        except WorkerGoneError:
+            heard = Heard(b"", ChildDeath(DeathCause.WORKER, "the audit worker died"))
+        finally:
+            os.close(reading)
+        if heard.death is not None and heard.death.cause is DeathCause.WORKER:
+            self._drop()
+        return heard
+
+    def _connected(self) -> socket.socket:
+        """Return the control socket of a worker that runs, started if need be."""
+        if self._process is not None and self._process.poll() is not None:
+            self._drop()
+        if self._channel is None:
+            self._start_process()
+        if self._channel is None:
+            raise LorasealError("the audit worker did not start")
+        return self._channel
+
+    def _start_process(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(START_SECONDS)
+        with theirs:
+            self._process = _spawn(theirs, self._options)
+        self._channel = ours
+        try:
+            message, _ = receive_message(ours)
+        except (WorkerGoneError, TimeoutError) as error:
+            self._drop()
+            raise LorasealError(
+                "the audit worker did not start",
+                hint="run `loraseal doctor`, or `python -c 'import torch'` in the same environment",
+            ) from error
+        ours.settimeout(None)
+        confinement = message["confinement"]
+        self._confinement = confinement if isinstance(confinement, dict) else {}
+
+    def _drop(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def run_audits(
+    task: AuditTask,
+    limits: AuditLimits | None = None,
+    options: WorkerOptions | None = None,
+) -> AuditRun:
+    """Run the audits of `task` once, in a worker made for it and ended after it.
+
+    Raises:
+        UsageError: an unknown rule.
+        LorasealError: the worker cannot be started.
+    """
+    with AuditWorker(options) as worker:
+        return worker.audit(task, limits)
+
+
+def _request(
+    task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits, device: str
+) -> Message:
+    return {
+        "form": task.form.value,
+        "name": task.name,
+        "rules": [spec.rule for spec in specs],
+        "entries": [spec.entry for spec in specs],
+        "cpu_seconds": limits.cpu_seconds,
+        "threads": limits.threads,
+        "device": device,
+    }
+
+
+def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[bytes]:
+    """Start the worker with no terminal, almost no environment, and one end of the socket pair."""
+    paths = [str(_ROOT), *(path for path in sys.path if Path(path).is_absolute())]
+    plugins = catalog.find_specs(options.plugins, plugins=options.plugins)
+    boot = {
+        "paths": paths,
+        "code": [
+            *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
+            *(spec.code for spec in plugins),
+        ],
+        "accelerator": options.device != "cpu",
+        "control": theirs.fileno(),
+    }
+    return subprocess.Popen(  # noqa: S603 - our own interpreter, no shell, no outside argument
+        [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(boot)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_environment(options),
+        cwd="/",
+        pass_fds=(theirs.fileno(),),
+    )
+
+
+def _environment(options: WorkerOptions) -> dict[str, str]:
+    kept = () if options.device == "cpu" else _ACCELERATOR_ENVIRONMENT
+    return {**_ENVIRONMENT, **{name: os.environ[name] for name in kept if name in os.environ}}

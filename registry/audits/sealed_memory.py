@@ -1,0 +1,68 @@
+"""Sealed memory: bytes handed to another process by descriptor, which neither side can change.
+
+Custody puts an opened payload here and the audit child maps it: plaintext reaches no file system. A
+memfd's pages can be swapped out like any other memory; where that matters, swap must be encrypted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+from registry.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+# Without these two, the owner could shrink the file under a mapping (SIGBUS) or change its bytes.
+_FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE
+
+
+def seal_memory(batches: Iterable[bytes | memoryview]) -> int:
+    """Return a descriptor of a sealed memfd that holds `batches` in order; the caller closes it."""
+    descriptor = os.memfd_create("loraseal-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        for batch in batches:
+            _write_all(descriptor, memoryview(batch))
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def map_memory(descriptor: int) -> memoryview:
+    """Return the content of `descriptor` as a memory view that nobody else can change.
+
+    A sealed memfd is mapped without a copy; anything else is read into memory of our own, because
+    a mapped file that its owner truncates kills the reader (SIGBUS).
+    """
+    size = os.fstat(descriptor).st_size
+    if size and _is_fixed(descriptor):
+        # A private mapping: torch wants writable memory and would warn otherwise.
+        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))
+    content = bytearray(size)
+    view = memoryview(content)
+    done = 0
+    while done < size:
+        count = os.preadv(descriptor, [view[done:]], done)
+        if count == 0:
+            raise FormatError(f"payload ends at byte {done}, expected {size}")
+        done += count
+    return view
+
+
+def _is_fixed(descriptor: int) -> bool:
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _FIXED == _FIXED
+    except OSError:  # not a memfd
+        return False
+
+
+def _write_all(descriptor: int, batch: memoryview) -> None:
+    rest = batch.cast("B")
+    while len(rest):
+        rest = rest[os.write(descriptor, rest) :]

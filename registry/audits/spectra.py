@@ -1,0 +1,115 @@
+"""The spectrum of the update of every module of an adapter, measured once for all audits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.audits.factors import Kronecker, LowRank, NoSpectrum, update_of
+from registry.audits.gram import GramStack, is_small_enough, kronecker_values, singular_values
+from registry.audits.scalars import scale_of
+from registry.errors import FormatError
+
+if TYPE_CHECKING:
+    import torch
+
+    from registry.audits.audit import AuditSubject, LocatedModule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleSpectrum:
+    """Singular values of one module's update, or the reason why there are none.
+
+    `values` is float64, descending, already multiplied by |scale|. `way` is `gram`, `qr`, `kronecker`
+    or "" without values. `scale_stated` is False where the files do not say the scale and 1 was
+    taken. `direction_only`: DoRA, where the update also depends on base weights that the file does not
+    hold. `is_fault`: the factors do not fit together.
+    """
+
+    place: str
+    values: torch.Tensor | None
+    way: str = ""
+    scale: float = 1.0
+    scale_stated: bool = True
+    direction_only: bool = False
+    reason: str = ""
+    is_fault: bool = False
+
+
+def measure(subject: AuditSubject) -> tuple[ModuleSpectrum, ...]:
+    """Return the spectrum of every module of `subject`, in the order of its modules."""
+    return _Measurement(subject).run()
+
+
+class _Measurement:
+    """One pass over all modules; low-rank ones are gathered by rank and solved together."""
+
+    def __init__(self, subject: AuditSubject) -> None:
+        self._subject = subject
+        self._results: list[ModuleSpectrum | None] = [None] * len(subject.modules)
+        self._stacks: dict[int, GramStack] = {}
+
+    def run(self) -> tuple[ModuleSpectrum, ...]:
+        for number, located in enumerate(self._subject.modules):
+            try:
+                self._take(number, located)
+            except FormatError as error:
+                self._results[number] = ModuleSpectrum(
+                    place_of(located), None, reason=str(error), is_fault=True
+                )
+        for stack in self._stacks.values():
+            self._settle(stack)
+        return tuple(result for result in self._results if result is not None)
+
+    def _take(self, number: int, located: LocatedModule) -> None:
+        update = update_of(located)
+        if isinstance(update, Kronecker) and not is_small_enough(update):
+            update = NoSpectrum("a full factor is too large to decompose")
+        if isinstance(update, NoSpectrum):
+            self._results[number] = ModuleSpectrum(place_of(located), None, reason=update.reason)
+        elif isinstance(update, Kronecker):
+            self._put(number, kronecker_values(update), "kronecker")
+        else:
+            self._gather(number, update)
+
+    def _gather(self, number: int, update: LowRank) -> None:
+        rank = update.down.shape[0]
+        if rank == 0:
+            raise FormatError("rank is 0")
+        if rank > min(update.up.shape[0], update.down.shape[1]):
+            # Its Gram matrices are singular for certain.
+            self._put(number, singular_values(update), "qr")
+            return
+        stack = self._stacks.get(rank)
+        if stack is None:
+            stack = self._stacks[rank] = GramStack(rank, self._subject.device)
+        stack.add(number, update)
+        if stack.is_full:
+            self._settle(stack)
+
+    def _settle(self, stack: GramStack) -> None:
+        for solved in stack.solve():
+            if solved.values is not None:
+                self._put(solved.number, solved.values, "gram")
+                continue
+            # The factors were not kept: of many modules at once they could be larger than the file.
+            update = update_of(self._subject.modules[solved.number])
+            if isinstance(update, LowRank):
+                self._put(solved.number, singular_values(update), "qr")
+
+    def _put(self, number: int, values: torch.Tensor, way: str) -> None:
+        located = self._subject.modules[number]
+        scale, stated = scale_of(located, self._subject.config)
+        self._results[number] = ModuleSpectrum(
+            place=place_of(located),
+            values=values * abs(scale),
+            way=way,
+            scale=scale,
+            scale_stated=stated,
+            direction_only=located.module.find_tensor("magnitude") is not None,
+        )
+
+
+def place_of(located: LocatedModule) -> str:
+    """Return how findings name a module."""
+    return located.module.name

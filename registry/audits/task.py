@@ -1,0 +1,83 @@
+"""What goes to the audit processes and what comes back: task, limits, result, cause of death."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from registry.audits.audit import worst
+from registry.audits.catalog import DEFAULT_RULES
+
+if TYPE_CHECKING:
+    from registry.formats.findings import AuditReport, Verdict
+
+
+class PayloadForm(StrEnum):
+    """How the files of an artifact lie in its payload."""
+
+    RAW = "raw"
+    TAR = "tar"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTask:
+    """One payload to audit: a descriptor (sealed memory, or any readable file) that stays the caller's.
+
+    `name` is the path of the one file of a raw payload, as findings print it.
+    """
+
+    payload: int
+    form: PayloadForm = PayloadForm.RAW
+    name: str = "payload.safetensors"
+    rules: tuple[str, ...] = DEFAULT_RULES
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLimits:
+    """Bounds of one child. Seconds of wall clock and CPU; resident bytes beside the payload itself."""
+
+    wall_seconds: float = 600.0
+    cpu_seconds: int = 1200
+    rss_bytes: int = 6 * 1024**3
+    threads: int = 1
+
+
+class DeathCause(StrEnum):
+    """Why a child did not finish."""
+
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CRASH = "crash"
+    GARBAGE = "garbage"
+    TALKATIVE = "talkative"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDeath:
+    """A child that did not finish; the caller counts these per artifact."""
+
+    cause: DeathCause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRun:
+    """What one run brought: exactly one report per rule asked for, in the order of the task.
+
+    `death` is set when the child did not finish, `broken` when the payload is not what its form
+    says. `confinement` names what the child had given up; `peak_bytes` is its largest resident size
+    seen.
+    """
+
+    reports: tuple[AuditReport, ...]
+    death: ChildDeath | None = None
+    broken: str | None = None
+    confinement: tuple[tuple[str, str], ...] = ()
+    peak_bytes: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The most severe verdict of all reports."""
+        return worst(report.verdict for report in self.reports)

@@ -1,0 +1,152 @@
+"""`loraseal audit PATH`: the audits on a file or an adapter folder, without any registry."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from registry.cli.output import emit, guarded, json_option, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registry.audits.task import AuditRun, AuditTask
+    from registry.formats.findings import AuditReport
+
+SCHEMA = "loraseal/audit.v1"
+_CONFIG_NAME = "adapter_config.json"
+_SHOWN_FINDINGS = 8
+_CAVEAT = "These audits describe the weights; they do not show that an adapter is harmless."
+
+
+@click.command("audit")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    help="Run only this audit (repeatable); default: all built-in.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Torch device for the weights.")
+@click.option(
+    "--seconds", default=600.0, show_default=True, help="Time limit of the audit process."
+)
+@json_option
+@guarded
+def audit_command(
+    path: Path, rules: tuple[str, ...], device: str, seconds: float, *, as_json: bool
+) -> None:
+    """Audit the weights in PATH, a .safetensors file or a PEFT adapter folder.
+
+    Runs in a process of its own without network. Exits 0 for pass or warn, 7 fail, 8 review,
+    9 inconclusive, 4 for a file that is broken.
+    """
+    from registry.audits.catalog import DEFAULT_RULES
+    from registry.audits.runner import WorkerOptions, run_audits
+    from registry.audits.task import AuditLimits
+    from registry.errors import FormatError
+
+    task = open_task(path, rules or DEFAULT_RULES)
+    try:
+        run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
+    finally:
+        os.close(task.payload)
+    if run.broken is not None:
+        raise FormatError(run.broken, hint=run.reports[0].findings[0].advice)
+    emit(_as_json(path, run), as_json=as_json, human=_as_text(run))
+    if run.death is not None:
+        say(f"loraseal: the audit process did not finish: {run.death.detail}")
+    sys.exit(exit_code(run))
+
+
+def open_task(path: Path, rules: tuple[str, ...]) -> AuditTask:
+    """Return a task with the content of `path` in sealed memory; the caller closes its descriptor.
+
+    Raises:
+        FormatError: not a regular file or folder, or a folder without adapter weights.
+        LorasealError: vanished, unreadable, or changed while it was read.
+    """
+    from registry.artifacts.archive import Member, tar_batches
+    from registry.artifacts.reading import open_source
+    from registry.audits.sealed_memory import seal_memory
+    from registry.audits.task import AuditTask, PayloadForm
+
+    with contextlib.ExitStack() as stack:
+        if not path.is_dir() or path.is_symlink():
+            source = stack.enter_context(open_source(path))
+            return AuditTask(seal_memory(source.batches()), PayloadForm.RAW, path.name, rules)
+        sources = [
+            (name, stack.enter_context(open_source(path / name))) for name in _weights_of(path)
+        ]
+        members = [Member(name, source.size, source.batches) for name, source in sources]
+        return AuditTask(seal_memory(tar_batches(members)), PayloadForm.TAR, path.name, rules)
+
+
+def exit_code(run: AuditRun) -> int:
+    """Return the exit code of `audit` for its most severe verdict."""
+    from registry.audits.audit import severity
+    from registry.errors import DeniedError, InconclusiveError, LorasealError, ReviewNeededError
+    from registry.formats.findings import Verdict
+
+    codes = {
+        Verdict.FAIL: DeniedError.exit_code,
+        Verdict.REVIEW: ReviewNeededError.exit_code,
+        Verdict.INCONCLUSIVE: InconclusiveError.exit_code,
+        Verdict.ERROR: LorasealError.exit_code,
+    }
+    return codes.get(max((report.verdict for report in run.reports), key=severity), 0)
+
+
+def _weights_of(folder: Path) -> list[str]:
+    """Return the names in `folder` that make an adapter: its safetensors files and its config."""
+    from registry.errors import FormatError
+
+    names = sorted(entry.name for entry in folder.iterdir())
+    weights = [name for name in names if name.endswith(".safetensors")]
+    if not weights:
+        raise FormatError(
+            f"folder {str(folder)!r} holds no .safetensors file",
+            hint="give the folder that holds adapter_model.safetensors and adapter_config.json",
+        )
+    return [*weights, *(name for name in names if name == _CONFIG_NAME)]
+
+
+def _as_json(path: Path, run: AuditRun) -> dict[str, object]:
+    from registry.audits.report_wire import report_to_json
+
+    death = None
+    if run.death is not None:
+        death = {"cause": run.death.cause.value, "detail": run.death.detail}
+    return {
+        "schema": SCHEMA,
+        "path": str(path),
+        "verdict": run.verdict.value,
+        "exit": exit_code(run),
+        "reports": [report_to_json(report) for report in run.reports],
+        "death": death,
+        "confinement": dict(run.confinement),
+    }
+
+
+def _as_text(run: AuditRun) -> str:
+    lines = [line for report in run.reports for line in _report_lines(report)]
+    return "\n".join([*lines, "", f"verdict: {run.verdict.value}. {_CAVEAT}"])
+
+
+def _report_lines(report: AuditReport) -> Iterator[str]:
+    coverage = report.coverage
+    seen = f"{coverage.examined} of {coverage.total} {coverage.unit}"
+    yield f"{report.rule:<14} {report.verdict.value:<14} {seen:<24} {report.summary}"
+    for name, value in report.metrics:
+        yield f"    {name}: {value}"
+    for finding in report.findings[:_SHOWN_FINDINGS]:
+        place = f"{finding.place}: " if finding.place else ""
+        yield f"  {finding.verdict.value}: {place}{finding.message}"
+        yield f"    what to do: {finding.advice}"
+    if rest := report.findings[_SHOWN_FINDINGS:]:
+        yield f"  and {len(rest)} more findings (all of them with --json)"

@@ -1,0 +1,95 @@
+"""Which container the first bytes of a file belong to, so that a refusal can say what was found.
+
+Recognition by magic number only; nothing is parsed and nothing is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The longest magic number below, in bytes; reading this much is enough.
+MAGIC_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that is not safetensors: its name, what it is in words, and what to do."""
+
+    name: str
+    words: str
+    advice: str
+
+
+_PICKLE = Container(
+    "pickle",
+    "a pickle (torch.save); loading one runs code that its maker chose",
+    "save the weights again with safetensors; LoRASeal never loads a pickle",
+)
+_ZIP = Container(
+    "zip",
+    "a zip archive, most likely a pickle by torch.save; loading one runs code that its maker chose",
+    "save the weights again with safetensors; LoRASeal never loads a pickle",
+)
+_WEB_PAGE = Container(
+    "html",
+    "a web page, so a download went wrong",
+    "download the file again; the server may have asked for a login",
+)
+_SEALED = Container(
+    "age",
+    "a sealed age file",
+    "open it first: loraseal open FILE -i IDENTITY -o OUT",
+)
+_TEXT = Container(
+    "json", "a JSON text", "this is a text file; name the .safetensors file beside it"
+)
+
+_MAGICS: tuple[tuple[bytes, Container], ...] = (
+    (b"PK\x03\x04", _ZIP),
+    (b"PK\x05\x06", _ZIP),
+    (
+        b"GGUF",
+        Container("gguf", "a GGUF file", "GGUF is kept as it is; its weights are not audited"),
+    ),
+    (
+        b"version https://git-l",
+        Container(
+            "lfs-pointer",
+            "a git-lfs pointer: the text that stands for the file, not the file",
+            "fetch the content with: git lfs pull",
+        ),
+    ),
+    (b"age-encryption.org/v1", _SEALED),
+    (b"-----BEGIN AGE ENCRYPTED", _SEALED),
+    (
+        b"\x1f\x8b",
+        Container("gzip", "a gzip archive", "unpack it and name the .safetensors file inside"),
+    ),
+    (b"\x89HDF", Container("hdf5", "an HDF5 file", "save the weights again with safetensors")),
+    (b"\x93NUMPY", Container("npy", "a NumPy array", "save the weights again with safetensors")),
+    (b"\x89PNG", Container("png", "a PNG image", "name the .safetensors file instead")),
+    (b"7z\xbc\xaf", Container("7z", "a 7z archive", "unpack it first")),
+)
+_WEB_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
+_PICKLE_PROTOCOLS = (2, 3, 4, 5)
+_OLD_PICKLE_STARTS = (b"(dp", b"(lp", b"ccollections", b"ctorch")
+
+
+def find_container(start: bytes) -> Container | None:
+    """Return the container that `start` (the first `MAGIC_BYTES` of a file) belongs to, or None.
+
+    A short safetensors header can begin like a pickle (a length of 640 is `80 02`), so ask only
+    about a file whose length field was already found to be impossible.
+    """
+    for magic, container in _MAGICS:
+        if start.startswith(magic[: max(len(start), 1)]) and len(start) >= min(len(magic), 8):
+            return container
+    if start.lstrip().lower().startswith(_WEB_STARTS):
+        return _WEB_PAGE
+    if start.startswith(_OLD_PICKLE_STARTS):
+        return _PICKLE
+    if len(start) > 1 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS:  # noqa: PLR2004 - PROTO
+        return _PICKLE
+    if start[:1] in (b"{", b"["):
+        return _TEXT
+    return None

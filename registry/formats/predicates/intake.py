@@ -1,0 +1,103 @@
+"""Intake: a host says which files it took in, and what it sealed them to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from registry.digest import Digest, sha256_of
+from registry.errors import FormatError
+from registry.formats.fields import Fields
+from registry.formats.manifest import Manifest
+from registry.formats.predicates.predicate import PREFIX, artifact_subject
+from registry.formats.statement import Subject
+
+if TYPE_CHECKING:
+    from registry.formats.canonical import Json
+
+_FACTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What one host read in one pass.
+
+    `payload_digest` names the age payload in the vault (blake3 of nonce and chunks). `kind`, `dialect`,
+    `method` and `family` are what the header alone showed, None where it showed nothing.
+    `trainer_facts` are observed files beside the artifact: (what, sha256 in hex).
+    """
+
+    TYPE: ClassVar[str] = PREFIX + "intake:v1"
+
+    artifact_id: str
+    manifest: Manifest
+    payload_digest: Digest
+    host: str
+    taken_at: str
+    tensors_digest: Digest | None = None
+    body_sha256: str | None = None
+    kind: str | None = None
+    dialect: str | None = None
+    method: str | None = None
+    family: str | None = None
+    trainer_facts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def moment(self) -> str:
+        """When the files were read."""
+        return self.taken_at
+
+    def subjects(self) -> tuple[Subject, ...]:
+        """Return the artifact, then each file."""
+        files = (
+            Subject(entry.path, (("sha256", entry.sha256),)) for entry in self.manifest.entries
+        )
+        return (artifact_subject(self.artifact_id), *files)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return its members."""
+        facts: list[Json] = [
+            {"name": name, "sha256": digest} for name, digest in self.trainer_facts
+        ]
+        return {
+            "artifact_id": self.artifact_id,
+            "manifest": self.manifest.to_json(),
+            "payload_digest": str(self.payload_digest),
+            "host": self.host,
+            "taken_at": self.taken_at,
+            "tensors_digest": None if self.tensors_digest is None else str(self.tensors_digest),
+            "body_sha256": self.body_sha256,
+            "kind": self.kind,
+            "dialect": self.dialect,
+            "method": self.method,
+            "family": self.family,
+            "trainer_facts": facts,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Self:
+        """Return the intake in `fields`.
+
+        Raises:
+            FormatError: a member is missing or malformed, or the id is not the manifest's digest.
+        """
+        facts = [
+            Fields.of(row, "trainer fact") for row in fields.items("trainer_facts", most=_FACTS)
+        ]
+        intake = cls(
+            artifact_id=fields.hexadecimal("artifact_id"),
+            manifest=Manifest.from_json(fields.member("manifest")),
+            payload_digest=fields.digest("payload_digest"),
+            host=fields.text("host"),
+            taken_at=fields.moment("taken_at"),
+            tensors_digest=fields.optional_digest("tensors_digest"),
+            body_sha256=fields.optional_hexadecimal("body_sha256"),
+            kind=fields.optional_text("kind"),
+            dialect=fields.optional_text("dialect"),
+            method=fields.optional_text("method"),
+            family=fields.optional_text("family"),
+            trainer_facts=tuple((fact.text("name"), fact.hexadecimal("sha256")) for fact in facts),
+        )
+        if sha256_of(intake.manifest.to_bytes()).value != intake.artifact_id:
+            raise FormatError("intake: artifact id is not the digest of its manifest")
+        return intake

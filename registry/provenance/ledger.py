@@ -1,0 +1,115 @@
+"""The ledger: what writes to the database does so in one of its transactions, or not at all.
+
+Writers are functions of a `Transaction` (candidates, artifacts, verdicts, statements, recipients,
+deliveries, parcels, revocations, lineage, events); readers take any `Reader`. A step may be run again after
+a kill at any instant, so each writer is idempotent or a compare-and-set.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from registry.errors import BusyError, LorasealError
+from registry.provenance import models_delivery, models_log  # noqa: F401 - foreign keys name their tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Engine
+
+    from registry.provenance.columns import ColumnKeeper
+
+
+class Reader(Protocol):
+    """What a query needs: a session in a transaction, and who opens sealed columns, if anyone."""
+
+    @property
+    def session(self) -> Session:
+        """The session; its rows never leave `provenance`."""
+        ...
+
+    @property
+    def keeper(self) -> ColumnKeeper | None:
+        """Opens sealed columns; without it they read as None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A write transaction: committed when the block ends, rolled back when it raises.
+
+    `session` may be handed to the durable engine, so that what it enqueues commits with our rows.
+    """
+
+    session: Session
+    keeper: ColumnKeeper | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A read transaction: one state of the whole ledger, whatever others write meanwhile."""
+
+    session: Session
+    keeper: ColumnKeeper | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The provenance database. `keeper` is None where personal columns are not to be read."""
+
+    engine: Engine
+    keeper: ColumnKeeper | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Yield a write transaction that holds the write lock from its start.
+
+        Raises:
+            BusyError: another writer held the lock for longer than the busy timeout.
+            LorasealError: the disk is full, or the file is damaged or read-only.
+        """
+        with _explained(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            # Before the first read: a compare-and-set that reads outside the lock is none.
+            self._begin(session, "BEGIN IMMEDIATE")
+            yield Transaction(session, self.keeper)
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """Yield a snapshot; nothing that it does is kept."""
+        with _explained(), Session(self.engine, expire_on_commit=False) as session:
+            self._begin(session, "BEGIN")
+            yield Snapshot(session, self.keeper)
+            session.rollback()
+
+    def _begin(self, session: Session, statement: str) -> None:
+        if self.engine.dialect.name == "sqlite":
+            session.execute(text(statement))
+
+
+_CAUSES = (
+    (("locked", "busy"), BusyError, "the ledger is busy", "try again; see `loraseal status`"),
+    (("full",), LorasealError, "no space left for the ledger", "free disk space; nothing was half-written"),
+    (("readonly", "read-only"), LorasealError, "the ledger cannot be written", "check owner and mode of the state folder"),
+    (("malformed", "not a database"), LorasealError, "the ledger's file is damaged", "restore a backup, then `loraseal fsck`"),
+    (("unable to open",), LorasealError, "the ledger cannot be opened", "run this as the user that owns the state folder"),
+    (("no such table",), LorasealError, "the ledger has no tables yet", "run `loraseal init` or start the daemon once"),
+)  # fmt: skip
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        # SQLAlchemy's own text quotes parameters, which may be private: only the driver's is read.
+        cause = str(error.orig).lower()
+        for words, kind, message, hint in _CAUSES:
+            if any(word in cause for word in words):
+                raise kind(message, hint=hint) from None
+        raise

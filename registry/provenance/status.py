@@ -1,0 +1,131 @@
+"""`status`: how much there is of everything, and what waits for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from registry.formats.moments import to_text
+from registry.provenance.candidates import path_cell
+from registry.provenance.events import heartbeats
+from registry.provenance.log import latest_checkpoint, log_size
+from registry.provenance.models import ArtifactRow, CandidateRow
+from registry.provenance.models_delivery import DeliveryRow, RecipientRow
+from registry.provenance.recipients import name_of_recipient
+from registry.provenance.revocations import latest_status_list
+from registry.provenance.show import artifact_name
+from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
+from registry.provenance.subjects import open_text
+from registry.provenance.views import LedgerStatus, Need, StateCount
+
+if TYPE_CHECKING:
+    from registry.provenance.ledger import Reader
+
+NEEDS_LISTED = 100
+
+_ARTIFACT_ADVICE = {
+    ArtifactState.HELD: "loraseal show {id}, then loraseal release {id} --reason ... or leave it",
+    ArtifactState.SET_ASIDE: "loraseal show {id}: the audit died on it three times",
+}
+_DELIVERY_ADVICE = {
+    DeliveryState.WAITING: "loraseal channel status says what the channel waits for",
+    DeliveryState.UNCONFIRMED: "ask the recipient, then loraseal receipt import FILE",
+    DeliveryState.FAILED: "loraseal channel status, then loraseal deliver again",
+}
+
+
+def ledger_status(reader: Reader) -> LedgerStatus:
+    """Return counts, the log's sizes, the last sign of life and what needs a person."""
+    beats, checkpoint, issued = (
+        heartbeats(reader),
+        latest_checkpoint(reader),
+        latest_status_list(reader),
+    )
+    recipients = reader.session.scalar(select(func.count()).select_from(RecipientRow))
+    return LedgerStatus(
+        candidates=_counts(reader, CandidateRow),
+        artifacts=_counts(reader, ArtifactRow),
+        deliveries=_counts(reader, DeliveryRow),
+        recipients=recipients or 0,
+        log_size=log_size(reader),
+        checkpoint_size=0 if checkpoint is None else checkpoint.size,
+        status_list_counter=0 if issued is None else issued.counter,
+        status_list_valid_until=None if issued is None else to_text(issued.valid_until),
+        last_beat=to_text(beats[0].beat_at) if beats else None,
+        needs=needs_person(reader),
+    )
+
+
+def needs_person(reader: Reader) -> tuple[Need, ...]:
+    """Return what no machine will move on, oldest first within each kind."""
+    return (*_artifacts(reader), *_deliveries(reader), *_refused(reader))
+
+
+def _counts(
+    reader: Reader, table: type[ArtifactRow | CandidateRow | DeliveryRow]
+) -> tuple[StateCount, ...]:
+    rows = reader.session.execute(
+        select(table.state, func.count()).group_by(table.state).order_by(table.state)
+    )
+    return tuple(StateCount(state, count) for state, count in rows)
+
+
+def _artifacts(reader: Reader) -> tuple[Need, ...]:
+    rows = reader.session.scalars(
+        select(ArtifactRow)
+        .where(ArtifactRow.state.in_([state.value for state in _ARTIFACT_ADVICE]))
+        .order_by(ArtifactRow.moved_at)
+        .limit(NEEDS_LISTED)
+    )
+    return tuple(
+        Need(
+            kind=f"artifact {row.state}",
+            id=row.id,
+            name=artifact_name(reader, row.id),
+            reason=row.reason or "",
+            what_to_do=_ARTIFACT_ADVICE[ArtifactState(row.state)].format(id=row.id[:12]),
+            since=to_text(row.moved_at),
+        )
+        for row in rows.all()
+    )
+
+
+def _deliveries(reader: Reader) -> tuple[Need, ...]:
+    rows = reader.session.scalars(
+        select(DeliveryRow)
+        .where(DeliveryRow.state.in_([state.value for state in _DELIVERY_ADVICE]))
+        .order_by(DeliveryRow.moved_at)
+        .limit(NEEDS_LISTED)
+    )
+    return tuple(
+        Need(
+            kind=f"delivery {row.state}",
+            id=row.id,
+            name=name_of_recipient(reader, row.recipient_id),
+            reason=row.reason or "",
+            what_to_do=_DELIVERY_ADVICE[DeliveryState(row.state)],
+            since=to_text(row.moved_at),
+        )
+        for row in rows.all()
+    )
+
+
+def _refused(reader: Reader) -> tuple[Need, ...]:
+    rows = reader.session.scalars(
+        select(CandidateRow)
+        .where(CandidateRow.state == CandidateState.REFUSED.value)
+        .order_by(CandidateRow.moved_at)
+        .limit(NEEDS_LISTED)
+    )
+    return tuple(
+        Need(
+            kind="file refused",
+            id=row.id,
+            name=open_text(reader, path_cell(row.id), row.sealed_path),
+            reason=row.reason or "",
+            what_to_do="save it again with the trainer, or move it out of the watched folder",
+            since=to_text(row.moved_at),
+        )
+        for row in rows.all()
+    )

@@ -1,0 +1,64 @@
+"""Enrolment files: made by a recipient, read by an operator who then compares the six words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.digest import sha256_of
+from registry.errors import SignatureError
+from registry.formats.enrolment_file import PAYLOAD_TYPE, EnrolmentRequest
+from registry.formats.envelope import parse_envelope
+from registry.formats.keyset import KeyAlgorithm, key_id_of
+from registry.formats.words import spoken
+from registry.sealing.identities import X25519Recipient
+from registry.sealing.public_keys import verify_signature
+from registry.sealing.signing import SigningKey, sign_envelope
+from registry.verify.signed import check_single
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEnrolment:
+    """An enrolment file that is whole; whose it is, only the comparison of `words` tells."""
+
+    request: EnrolmentRequest
+    words: str
+
+
+def make_enrolment(request: EnrolmentRequest, key: SigningKey) -> bytes:
+    """Return the enrolment file: `request`, signed by the key that it brings.
+
+    Raises:
+        ValueError: the request brings another key.
+        FormatError: the request would not be read back.
+    """
+    if request.signing_key != key.public_raw:
+        raise ValueError("enrolment request brings another key than signs it")
+    payload = request.to_bytes()
+    EnrolmentRequest.parse(payload)
+    return sign_envelope(PAYLOAD_TYPE, payload, [key]).to_bytes()
+
+
+def read_enrolment(data: bytes) -> ReadEnrolment:
+    """Return what an enrolment file asks for, with the six words to compare.
+
+    Raises:
+        FormatError: no enrolment file, or its age recipient is none.
+        SignatureError: not signed by the key that it brings.
+    """
+    envelope = parse_envelope(data, what="enrolment file")
+    check_single(envelope)
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise SignatureError(f"envelope holds {envelope.payload_type!r}, expected {PAYLOAD_TYPE!r}")
+    request = EnrolmentRequest.parse(envelope.payload)
+    if envelope.signatures[0].key_id != key_id_of(request.signing_key):
+        raise SignatureError("enrolment file is signed by another key than it brings")
+    verify_signature(
+        KeyAlgorithm.ED25519, request.signing_key, envelope.signatures[0].signature, envelope.pae()
+    )
+    X25519Recipient.parse(request.age_recipient)
+    return ReadEnrolment(request, enrolment_words(envelope.payload))
+
+
+def enrolment_words(payload: bytes) -> str:
+    """Return the six words of an enrolment request's canonical bytes; name and both keys are in it."""
+    return spoken(bytes.fromhex(sha256_of(payload).value))

@@ -1,0 +1,79 @@
+"""Adapters made by hand: a header and a body of bytes, with no writer of ours in between."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import pytest
+
+from registry.audits.audit import AuditSubject
+from registry.audits.subject import build_subject
+from registry.audits.task import PayloadForm
+
+# name -> (dtype, shape, content)
+Tensors: TypeAlias = Mapping[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def safetensors_bytes(tensors: Tensors) -> bytes:
+    header: dict[str, object] = {}
+    body = b""
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [len(body), len(body) + len(content)],
+        }
+        body += content
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def lora_tensors(
+    modules: int, *, alpha: float = 4.0, rank: int = 4, outputs: int = 12, inputs: int = 16
+) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """A kohya adapter of float32, its values small and all different."""
+    tensors: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
+    for number in range(modules):
+        name = f"lora_unet_down_blocks_{number}_attentions_0_proj_in"
+        for role, shape in (("down", (rank, inputs)), ("up", (outputs, rank))):
+            count = shape[0] * shape[1]
+            values = [((7 * i * i + 3 * i + number + 1) % 101 - 50) / 500 for i in range(count)]
+            tensors[f"{name}.lora_{role}.weight"] = (
+                "F32",
+                shape,
+                struct.pack(f"<{count}f", *values),
+            )
+        tensors[f"{name}.alpha"] = ("F32", (), struct.pack("<f", alpha))
+    return tensors
+
+
+@pytest.fixture(scope="session")
+def pack() -> Callable[[Tensors], bytes]:
+    return safetensors_bytes
+
+
+@pytest.fixture(scope="session")
+def lora() -> Callable[..., dict[str, tuple[str, tuple[int, ...], bytes]]]:
+    return lora_tensors
+
+
+@pytest.fixture(scope="session")
+def subject_of() -> Callable[[Tensors], AuditSubject]:
+    def build(tensors: Tensors) -> AuditSubject:
+        data = memoryview(bytearray(safetensors_bytes(tensors)))
+        return build_subject(data, PayloadForm.RAW, "a.safetensors", device="cpu", threads=1)
+
+    return build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small matrices on a busy machine: a second thread only waits for the first."""
+    if importlib.util.find_spec("torch") is not None:
+        importlib.import_module("torch").set_num_threads(1)

@@ -1,0 +1,43 @@
+"""`loraseal hash`: every name on stdout, errors with their exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from registry.cli.hashing import hash_command
+from tests.weights_files import write_lora
+
+
+def test_missing_path_exits_3(tmp_path: Path) -> None:
+    done = CliRunner().invoke(hash_command, [str(tmp_path / "none")])
+    assert done.exit_code == 3
+    assert "is not there" in done.stderr
+    assert done.stdout == ""
+
+
+def test_json_names_every_file_and_the_artifact(tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "a.safetensors")
+    done = CliRunner().invoke(hash_command, [str(path), "--json"])
+    assert done.exit_code == 0
+    answer = json.loads(done.stdout)
+    assert answer["schema"] == "loraseal/hash.v1"
+    (names,) = answer["files"]
+    assert names["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert names["autov2"] == names["sha256"][:10].upper()
+    manifest = {"path": "a.safetensors", "sha256": names["sha256"], "size": path.stat().st_size}
+    body = {"entries": [manifest], "schema": "loraseal/manifest.v1"}
+    canonical = json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
+    assert answer["artifact"] == hashlib.sha256(canonical).hexdigest()
+
+
+def test_people_see_labels_and_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello world")
+    done = CliRunner().invoke(hash_command, [str(tmp_path / "notes.txt")])
+    assert done.exit_code == 0
+    assert "CRC32         85114A0D" in done.stdout
+    assert "(not a safetensors file)" in done.stdout
+    assert "AutoV3" not in done.stdout

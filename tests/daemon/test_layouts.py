@@ -1,0 +1,150 @@
+"""Layouts: from names alone, which files belong together and which are left alone."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from daemon.layouts import (
+    FoundFile,
+    Group,
+    Layout,
+    Stage,
+    group_files,
+    is_ignored_directory,
+    is_interesting_file,
+    stage_of,
+)
+
+
+def groups(*paths: str) -> tuple[Group, ...]:
+    return group_files(FoundFile(PurePosixPath(path), 1, 2, 3) for path in paths)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".tmpAb12Cd",
+        ".tmp-checkpoint-7",
+        "last-state",
+        "sample-000004-state",
+        "backup",
+        "checkpoint-500-tmp",
+        "tmp",
+        "_unsloth_temporary_saved_buffers",
+        "sample",
+        "samples",
+        "validation_images",
+        "logs",
+        "runs",
+    ],
+)
+def test_directory_of_trainer_state_is_ignored(name: str) -> None:
+    assert is_ignored_directory(name)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-500", "output", "tmpl", "high_noise"])
+def test_other_directory_is_entered(name: str) -> None:
+    assert not is_ignored_directory(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".tmpXy12Zz",
+        ".hidden.safetensors",
+        "optimizer.safetensors",
+        "0001_flux_te.safetensors",
+        "model.safetensors.part",
+        "model.safetensors.crdownload",
+        "~syncthing~model.safetensors",
+        "model.safetensors~",
+        "adapter_model.bin",
+        "last.ckpt",
+        "latents.npz",
+        "training_args.bin",
+        "README.md",
+        "sample.png",
+    ],
+)
+def test_file_that_is_no_part_of_an_artifact_is_ignored(name: str) -> None:
+    assert not is_interesting_file(name)
+
+
+@pytest.mark.parametrize("name", ["last.safetensors", "adapter_config.json", "tokenizer.json"])
+def test_file_that_can_be_part_of_an_artifact_is_kept(name: str) -> None:
+    assert is_interesting_file(name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "name-000004.safetensors",
+        "epoch-000001.safetensors",
+        "at-step00000500.safetensors",
+        "name-step00000500.safetensors",
+        "checkpoint-500/pytorch_lora_weights.safetensors",
+        "checkpoint-500-rolling/x.safetensors",
+        "run/checkpoint-7/adapter_model.safetensors",
+    ],
+)
+def test_intermediate_saves_are_known_by_name(path: str) -> None:
+    assert stage_of(PurePosixPath(path)) is Stage.INTERMEDIATE
+
+
+@pytest.mark.parametrize(
+    "path", ["name.safetensors", "name-4.safetensors", "v-1000000.safetensors", "checkpoint/x"]
+)
+def test_other_names_are_final(path: str) -> None:
+    assert stage_of(PurePosixPath(path)) is Stage.FINAL
+
+
+def test_single_files_are_one_artifact_each() -> None:
+    found = groups("b.safetensors", "a.safetensors")
+    assert [str(group.base) for group in found] == ["a.safetensors", "b.safetensors"]
+    assert {group.layout for group in found} == {Layout.SINGLE}
+
+
+def test_diffusers_name_is_known() -> None:
+    (group,) = groups("out/pytorch_lora_weights.safetensors")
+    assert (group.layout, group.stage) == (Layout.DIFFUSERS, Stage.FINAL)
+
+
+def test_peft_directory_is_one_artifact_with_its_side_files() -> None:
+    (group,) = groups(
+        "run/tokenizer.json", "run/adapter_model.safetensors", "run/adapter_config.json"
+    )
+    assert (group.layout, str(group.base), group.missing) == (Layout.PEFT, "run", None)
+    assert [file.path.name for file in group.files] == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_watched_folder_itself_may_be_the_peft_directory() -> None:
+    (group,) = groups("adapter_model.safetensors", "adapter_config.json")
+    assert group.base == PurePosixPath()
+
+
+def test_weights_without_their_config_are_missing_it() -> None:
+    (group,) = groups("run/adapter_model.safetensors")
+    assert group.missing == "adapter_config.json"
+
+
+def test_missing_shard_is_named() -> None:
+    (group,) = groups("adapter_model-00001-of-00002.safetensors", "adapter_config.json")
+    assert group.missing == "adapter_model-00002-of-00002.safetensors"
+
+
+def test_config_alone_is_no_artifact() -> None:
+    assert groups("run/adapter_config.json", "run/tokenizer.json") == ()
+
+
+def test_other_weights_beside_a_peft_adapter_stand_alone() -> None:
+    found = groups("r/adapter_model.safetensors", "r/adapter_config.json", "r/x.safetensors")
+    assert [(group.layout, len(group.files)) for group in found] == [
+        (Layout.PEFT, 2),
+        (Layout.SINGLE, 1),
+    ]
