@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED, FULL, POISONED = (
@@ -112,9 +112,12 @@ def set_up(demo: Demo) -> str:
 
 @contextlib.contextmanager
 def daemon(demo: Demo) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `loraseal up` while the block runs; what it shows goes to our own stderr."""
+    """Run `loraseal up` while the block runs.
+
+    In a pipe it prints a line for each thing that happens; on a terminal we draw the one screen.
+    """
     command = [*PROGRAM, "up", "--config", str(demo.settings)]
-    process = subprocess.Popen(command, cwd=demo.home)
+    process = subprocess.Popen([*command, "--quiet"] if on_terminal() else command, cwd=demo.home)
     try:
         yield process
     finally:
@@ -126,18 +129,45 @@ def daemon(demo: Demo) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def feed(demo: Demo) -> None:
+@contextlib.contextmanager
+def screen(demo: Demo) -> Iterator[Callable[[int, int], object]]:
+    """Yield a function that shows the trainer's progress, over a live table of what happens."""
+    if not on_terminal():
+        yield lambda step, total: demo.say(f"training, step {step} of {total}")
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from daemon.cli.screen import Screen
+    from registry.cli.queries import open_ledger
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    progress = Progress(*columns)
+    task = progress.add_task("training a LoRA", total=1)
+    with open_ledger(demo.settings) as (ledger, _), Screen(ledger, above=progress) as live:
+        live.start()
+        yield lambda step, total: progress.update(task, completed=step, total=total)
+
+
+def on_terminal() -> bool:
+    """Return whether a person watches."""
+    return sys.stderr.isatty() and sys.stdout.isatty()
+
+
+def feed(demo: Demo, show: Callable[[int, int], object]) -> None:
     """Train for real into the watched folder, then drop the two SDXL files there."""
     demo.say("training a small LoRA (tiny diffusers UNet, peft) into the watched folder")
     trainer = [sys.executable, "-m", "bench.train_lora", str(demo.watched)]
     environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        trainer, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("step", "saved"))]
-    if done.returncode != 0 or not lines:
-        raise DemoError(f"the training failed\n{done.stderr[-2000:]}")
-    demo.say(lines[-1])
+    with (
+        (demo.home / "trainer.log").open("wb") as errors,
+        subprocess.Popen(
+            trainer, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        saved = follow(process, show)
+    if process.returncode != 0 or not saved:
+        raise DemoError(f"the training failed, see {demo.home / 'trainer.log'}")
+    demo.say(saved)
     from bench.adapters import write_adapter
 
     metadata = {"ss_output_name": "style", "ss_base_model_version": "sdxl_base_v1-0"}
@@ -146,6 +176,18 @@ def feed(demo: Demo) -> None:
         size = write_adapter(part, "kohya-sdxl-lora", poison=poison, metadata=metadata)
         part.rename(demo.watched / name)
         demo.say(f"dropped {name} ({size / 1e6:.0f} MB{', one NaN in it' if poison else ''})")
+
+
+def follow(process: subprocess.Popen[str], show: Callable[[int, int], object]) -> str:
+    """Show the trainer's steps as they come; return its last word."""
+    saved = ""
+    for line in process.stdout or ():
+        words = line.split()
+        if words[:1] == ["step"]:
+            show(int(words[1]), int(words[3]))
+        elif words[:1] == ["saved"]:
+            saved = line.strip()
+    return saved
 
 
 def wait_for(demo: Demo, process: subprocess.Popen[bytes]) -> None:
@@ -287,8 +329,9 @@ def main() -> int:
     try:
         root = set_up(demo)
         with daemon(demo) as process:
-            feed(demo)
-            wait_for(demo, process)
+            with screen(demo) as show:
+                feed(demo, show)
+                wait_for(demo, process)
             receive(demo, root)
             tamper(demo, root)
             acknowledged(demo)

@@ -73,8 +73,8 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if step % 20 == 0:
-            print(f"step {step:4d} of {steps}  loss {loss.item():.4f}", flush=True)
+        if step % 20 == 19:
+            print(f"step {step + 1:4d} of {steps}  loss {loss.item():.4f}", flush=True)
     return unet, sum(losses[:10]) / 10, sum(losses[-10:]) / 10
 
 

@@ -16,7 +16,8 @@ from signal_bridge.channel import Address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daemon.settings import Settings
+    from daemon.settings import RouteSettings, Settings
+    from registry.provenance.deliveries import Delivery
     from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
     from signal_bridge.channel import Channel
@@ -50,16 +51,34 @@ def wishes_for(settings: Settings, reader: Reader, artifact_id: str) -> Iterator
     """
     paths = [Path(path) for path in paths_of(reader, artifact_id)]
     for route in settings.route:
-        inside = route.watch is None or any(
-            path.is_relative_to(route.watch.absolute()) for path in paths
-        )
-        if not inside:
+        if not _covers(route, paths):
             continue
         try:
             recipient = find_recipient(reader, route.to)
         except NotFoundError:
             continue
         yield Wish(recipient.id, route.channel)
+
+
+def is_wished(settings: Settings, reader: Reader, delivery: Delivery, to: Recipient) -> bool:
+    """Return whether a route of the settings wishes this delivery, by the recipient's own name.
+
+    The name is compared as it opens from its sealed cell, which is bound to the recipient's row: an
+    index that was moved to another row finds somebody whose name is not the route's.
+    """
+    paths = [Path(path) for path in paths_of(reader, delivery.artifact_id)]
+    return any(
+        route.channel == delivery.channel
+        and route.to.casefold() == to.name.casefold()
+        and _covers(route, paths)
+        for route in settings.route
+    )
+
+
+def _covers(route: RouteSettings, paths: list[Path]) -> bool:
+    if route.watch is None:
+        return True
+    return any(path.is_relative_to(route.watch.absolute()) for path in paths)
 
 
 def address_of(recipient: Recipient, channel: str) -> Address:

@@ -75,7 +75,6 @@ AUDIT_RESULT_BYTES = 4 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
-AUDIT_PAYLOAD_BYTES = 64 * 1024**3
 POLICY_BYTES = 256 * 1024
 
 # Commas, brackets and braces in a header: each can cost ~64 bytes of memory once parsed.

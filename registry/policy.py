@@ -76,6 +76,14 @@ class Policy:
         return sha256_of(dump_canonical(self.to_json()))
 
 
+@dataclass(frozen=True, slots=True)
+class UsedWaiver:
+    """A waiver that let a report of `rule` stand."""
+
+    rule: str
+    waiver: Waiver
+
+
 def default_policy() -> Policy:
     """Return the policy of an installation that has set none.
 
@@ -113,15 +121,15 @@ def decide(policy: Policy, reports: Sequence[AuditReport], *, now: datetime) -> 
     Any `fail` rejects. Otherwise anything that is not a pass, a warning or an allowed exception, a
     required rule without report, or two reports of one rule, holds it for a person. Never raises.
     """
-    waivers = {
-        waiver.finding: waiver for waiver in policy.waivers if now < parse_moment(waiver.expires)
-    }
+    waivers = _standing_waivers(policy, now)
+    used = used_waivers(policy, reports, now=now)
     failed = [report for report in reports if report.verdict is Verdict.FAIL]
     privacy = _privacy_audited(reports)
     relied_on = tuple(
         report.rule
         for report in reports
-        if report.verdict in _PASSING and _is_covered(policy, report)
+        if (report.verdict in _PASSING and _is_covered(policy, report))
+        or report.rule in {item.rule for item in used}
     )
     if failed:
         reasons = tuple(f"{report.rule}: {report.summary}" for report in failed)
@@ -130,7 +138,10 @@ def decide(policy: Policy, reports: Sequence[AuditReport], *, now: datetime) -> 
     if doubts:
         return Decision(Outcome.HELD, doubts, relied_on, privacy)
     passed = f"nothing that policy {policy.name!r} requires stands in the way"
-    return Decision(Outcome.RELEASED, (passed, *_used(reports, waivers)), relied_on, privacy)
+    waived = (
+        f"{item.rule}: waived until {item.waiver.expires}: {item.waiver.reason}" for item in used
+    )
+    return Decision(Outcome.RELEASED, (passed, *waived), relied_on, privacy)
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -224,19 +235,24 @@ def _is_waived(report: AuditReport, waivers: Mapping[str, Waiver]) -> bool:
     )
 
 
-def _used(reports: Iterable[AuditReport], waivers: Mapping[str, Waiver]) -> tuple[str, ...]:
-    """Return a reason for each waiver that was needed, so that a release shows what it stepped over."""
-    prints = [
-        (report.rule, finding_fingerprint(finding))
-        for report in reports
-        for finding in report.findings
-        if finding.verdict in _WAIVABLE
-    ]
+def used_waivers(
+    policy: Policy, reports: Iterable[AuditReport], *, now: datetime
+) -> tuple[UsedWaiver, ...]:
+    """Return every waiver that is needed for a report to stand, so that a release can name it."""
+    waivers = _standing_waivers(policy, now)
     return tuple(
-        f"{rule}: waived until {waivers[mark].expires}: {waivers[mark].reason}"
-        for rule, mark in prints
-        if mark in waivers
+        UsedWaiver(report.rule, waivers[finding_fingerprint(finding)])
+        for report in reports
+        if _is_waived(report, waivers)
+        for finding in report.findings
+        if finding.verdict not in _PASSING
     )
+
+
+def _standing_waivers(policy: Policy, now: datetime) -> dict[str, Waiver]:
+    return {
+        waiver.finding: waiver for waiver in policy.waivers if now < parse_moment(waiver.expires)
+    }
 
 
 def _privacy_audited(reports: Iterable[AuditReport]) -> bool:

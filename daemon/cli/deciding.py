@@ -112,7 +112,7 @@ def _decide(
     artifact_id: str,
     ruling: tuple[Outcome, str, SigningKey],
 ) -> None:
-    from daemon.custody.records import decide_by_operator
+    from daemon.custody.decisions import decide_by_operator
     from daemon.engine import Outbox
     from daemon.jobs import QUEUES
     from daemon.pipeline.decide_step import plan_routes_in

@@ -14,6 +14,7 @@ from registry.cli.output import emit, guarded, json_option
 if TYPE_CHECKING:
     from daemon.custody.holder import Custody
     from registry.provenance.deliveries import NewDelivery
+    from registry.sealing.signing import SigningKey
 
 
 @click.command("deliver")
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("--by", "channel", required=True, help="Channel, as the settings name it.")
 @click.option("--again", is_flag=True, help="A repeat, although it was delivered before.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+@click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), help="Passphrase of the operator's key."
+)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 @json_option
 @guarded
@@ -31,10 +35,12 @@ def deliver_command(
     channel: str,
     again: bool,
     dry_run: bool,
+    passphrase_file: Path | None,
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Deliver a released artifact to one recipient."""
+    """Deliver a released artifact to one recipient; the order is signed by the operator's key."""
+    from daemon.cli.deciding import read_operator
     from daemon.custody.holder import open_custody
     from daemon.settings import load_settings
     from registry.errors import UsageError
@@ -45,7 +51,7 @@ def deliver_command(
     with open_custody(paths) as custody:
         new = _wish(custody, reference, (name, channel), again=again)
         if not dry_run:
-            _plan(custody, new)
+            _plan(custody, new, read_operator(paths, passphrase_file))
     payload = {
         "schema": "loraseal/delivery.v1",
         "delivery": None if dry_run else new.id,
@@ -91,15 +97,17 @@ def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool)
     )
 
 
-def _plan(custody: Custody, new: NewDelivery) -> None:
+def _plan(custody: Custody, new: NewDelivery, operator: SigningKey) -> None:
+    from daemon.custody.orders import record_order
     from daemon.engine import Job, Outbox
     from daemon.jobs import DELIVER, QUEUES
     from registry.provenance.deliveries import plan_delivery
 
-    jobs = Outbox(custody.ledger.engine, QUEUES)
+    now, jobs = datetime.now(UTC), Outbox(custody.ledger.engine, QUEUES)
     try:
         with custody.ledger.transaction() as tx:
-            plan_delivery(tx, new, datetime.now(UTC))
+            record_order(tx, new, operator, now)
+            plan_delivery(tx, new, now)
             jobs.enqueue_in(tx.session, Job(DELIVER, new.id))
     finally:
         jobs.close()

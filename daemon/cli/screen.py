@@ -17,6 +17,7 @@ from registry.provenance.show import summarise
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rich.console import ConsoleRenderable
     from rich.table import Table
 
     from registry.provenance.ledger import Ledger
@@ -26,10 +27,14 @@ _SHOWN_ROWS = 20
 
 
 class Screen:
-    """Follows the events of `ledger` from now on, in a thread of its own, on stderr."""
+    """Follows the events of `ledger` from now on, in a thread of its own, on stderr.
 
-    def __init__(self, ledger: Ledger) -> None:
+    `above` is drawn over the table on a terminal: a progress bar, say.
+    """
+
+    def __init__(self, ledger: Ledger, *, above: ConsoleRenderable | None = None) -> None:
         self._ledger = ledger
+        self._above = above
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="screen", daemon=True)
         self._names: dict[str, str] = {}
@@ -68,7 +73,7 @@ class Screen:
             sys.stderr.flush()
 
     def _show_table(self) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
 
         console = Console(stderr=True)
@@ -78,7 +83,8 @@ class Screen:
                 stopping = self._stop.wait(POLL_SECONDS)
                 for event in self._new_events():
                     self._last[self._name(event)] = (event.at[11:19], _words(event))
-                live.update(self._table())
+                table = self._table()
+                live.update(table if self._above is None else Group(self._above, table))
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -11,6 +11,7 @@ from registry.formats.keyset import KeyRole
 from registry.formats.predicates.delivery import Delivery
 from registry.formats.predicates.enrolment import Enrolment
 from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.order import Order
 from registry.formats.predicates.release import DECIDED_BY_OPERATOR, Release
 from registry.formats.predicates.revocation import Revocation
 from registry.formats.predicates.verdict import VerdictStatement
@@ -31,6 +32,7 @@ _ROLES = {
     Enrolment.TYPE: (Enrolment, (KeyRole.OPERATOR,)),
     Delivery.TYPE: (Delivery, (KeyRole.STATEMENT,)),
     Revocation.TYPE: (Revocation, (KeyRole.OPERATOR,)),
+    Order.TYPE: (Order, (KeyRole.OPERATOR,)),
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.evidence import evidence_for
 from daemon.custody.holder import About, keep_statement
+from daemon.custody.orders import require_order
 from daemon.custody.receipts import file_key_of
 from daemon.custody.records import payload_of
 from registry.attest import (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from daemon.custody.holder import Custody
+    from daemon.custody.orders import Wished
     from registry.formats.envelope import Envelope
     from registry.policy import Policy
     from registry.provenance.deliveries import Delivery
@@ -81,6 +83,14 @@ class DeliveryTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What is not in the database: the policy in force, and whom the settings' routes wish to serve."""
+
+    policy: Policy
+    wished: Wished
+
+
+@dataclass(frozen=True, slots=True)
 class _Approved:
     """What the chain approves, and the rows that only say where things are."""
 
@@ -95,20 +105,20 @@ class _Approved:
 
 
 def prepare_delivery(
-    custody: Custody, policy: Policy, delivery_id: str, terms: DeliveryTerms
+    custody: Custody, rules: Rules, delivery_id: str, terms: DeliveryTerms
 ) -> None:
     """Make everything that this planned delivery needs, once, and mark it prepared.
 
     Raises:
         SignatureError, VerificationError: the signed chain does not hold.
-        DeniedError: it does not release this artifact to this recipient.
+        DeniedError: it does not release this artifact, or nobody ordered it for this recipient.
         RevokedError: artifact, release or recipient was revoked.
         NotFoundError: something is missing: a statement, a payload.
     """
     with custody.delivering:
         with custody.ledger.reading() as reader:
             custody.head.check(reader, terms.now)
-            approved = _approve(custody, policy, reader, delivery_id)
+            approved = _approve(custody, rules, reader, delivery_id)
         header, plan = _wrap(custody, approved, terms)
         keys = CustodyKeys(custody.keyring.statement, custody.keyring.oms)
         keyset = custody.keyring.keyset
@@ -123,9 +133,10 @@ def prepare_delivery(
             note_key_class(tx, plan.payload_digest.value, plan.key_class)
 
 
-def _approve(custody: Custody, policy: Policy, reader: Reader, delivery_id: str) -> _Approved:
-    delivery = get_delivery(reader, delivery_id)
+def _approve(custody: Custody, rules: Rules, reader: Reader, delivery_id: str) -> _Approved:
+    delivery, policy = get_delivery(reader, delivery_id), rules.policy
     found = evidence_for(custody, reader, delivery)
+    require_order(custody, reader, (delivery, found.recipient), rules.wished)
     required = frozenset(policy.required) - frozenset(policy.may_not_apply)
     terms = PolicyTerms(policy.digest.value, required)
     chain = verify_chain(found.evidence, custody.keyring.keyset, terms=terms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from daemon.custody.records import decide_by_policy
+from daemon.custody.decisions import decide_by_policy
 from daemon.engine import Job
 from daemon.jobs import DELIVER
 from daemon.routes import wishes_for

@@ -53,7 +53,7 @@ def deliver(shop: Workshop, delivery_id: str) -> str:
         return _end(shop, delivery, DeliveryState.FAILED, f"channel {delivery.channel} is not set")
     try:
         if delivery.state is DeliveryState.PLANNED:
-            prepare_delivery(shop.custody, shop.policy, delivery_id, shop.delivery_terms())
+            prepare_delivery(shop.custody, shop.rules(), delivery_id, shop.delivery_terms())
             delivery = _read(shop, delivery_id)
         shipping = open_shipping(shop, delivery)
     except (VerificationError, DeniedError, RevokedError) as error:
@@ -74,7 +74,8 @@ def _send(shop: Workshop, delivery: Delivery, shipping: Shipping) -> str:
         if isinstance(outcome, Refused):
             return _refused(shop, delivery, outcome)
         if isinstance(outcome, Unknown):
-            return _again_later(shop, delivery, outcome.reason, RETRY_SECONDS)
+            wait = max(outcome.settle_s, RETRY_SECONDS)
+            return _again_later(shop, delivery, outcome.reason, wait)
     return _sent(shop, delivery)
 
 

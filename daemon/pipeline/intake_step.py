@@ -16,7 +16,6 @@ from registry.artifacts.reading import (
     SourceUnreadableError,
     SourceVanishedError,
 )
-from registry.digest import Digest
 from registry.errors import FormatError, LorasealError
 from registry.provenance.artifacts import find_payload
 from registry.provenance.candidates import Candidate, get_candidate, move_candidate
@@ -47,9 +46,10 @@ def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
     with shop.ledger.reading() as reader:
         candidate = get_candidate(reader, candidate_id)
     if candidate.state is not CandidateState.NOTED or candidate.path is None:
+        # Perhaps a run that was killed after it had recorded the artifact: its leavings go now.
+        _clear(shop, candidate)
         return "nothing to do"
     try:
-        _refuse_other_kinds(candidate)
         result = _sealed(shop, candidate)
     except tuple(kind for kind, _ in _ENDS) as error:
         return _end(shop, candidate, error)
@@ -70,6 +70,8 @@ def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
     done = resume(custody.vault, [custody.keyring.vault], candidate.id)
     if done is not None:
         return done
+    # Only now: what is sealed already is the artifact, whatever the path holds or lacks by now.
+    _refuse_other_kinds(candidate)
     path = Path(candidate.path or "")
     root = _root_of(shop, path)
     source = IntakeSource(root, tuple((name, Path(file)) for name, file in candidate.files))
@@ -93,12 +95,21 @@ def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
         noted = record_intake(custody, tx, candidate.id, taken, shop.clock())
         if noted.is_new:
             shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
-        kept = find_payload(tx, noted.id)
-    if kept is not None and kept.digest != result.payload_digest.value:
-        # The same content came again: the payload that counts is the first one's.
-        custody.vault.delete(Digest("blake3", result.payload_digest.value))
-    custody.vault.forget(candidate.id)
+    _clear(shop, candidate)
     return "sealed" if noted.is_new else "known"
+
+
+def _clear(shop: Workshop, candidate: Candidate) -> None:
+    """Remove what the vault still keeps for an ended candidate; the notes last, since they say what."""
+    vault = shop.custody.vault
+    done = resume(vault, [shop.custody.keyring.vault], candidate.id)
+    if done is not None:
+        with shop.ledger.reading() as reader:
+            kept = find_payload(reader, done.artifact_id)
+        if kept is None or kept.digest != done.payload_digest.value:
+            # The same content came again: the payload that counts is the first one's.
+            vault.delete(done.payload_digest)
+    vault.forget(candidate.id)
 
 
 def _end(shop: Workshop, candidate: Candidate, error: LorasealError) -> str:
@@ -107,7 +118,7 @@ def _end(shop: Workshop, candidate: Candidate, error: LorasealError) -> str:
     with shop.ledger.transaction() as tx:
         move_candidate(tx, candidate.id, Move((CandidateState.NOTED,), state, now, reason))
         note_event(tx, NewEvent(f"candidate {state.value}", now, detail=reason))
-    shop.custody.vault.forget(candidate.id)
+    _clear(shop, candidate)
     return state.value
 
 

@@ -27,9 +27,13 @@ _REPEAT_BASE = 1_000
 
 def reconcile(shop: Workshop) -> int:
     """Enqueue a job for everything unfinished that has none; return how many were missing."""
-    active = {job_id.rpartition(":")[0] for job_id in shop.jobs.active_jobs()}
+    with shop.ledger.reading() as reader:
+        if not _missing(shop, reader):
+            return 0
     with shop.ledger.transaction() as tx:
-        missing = [job for job in _wanted(tx) if f"{job.name}:{job.argument}" not in active]
+        # Once more under the write lock, where steps can neither end nor begin: what was asked before
+        # is outdated by now, and a second job for one candidate would seal into the same file.
+        missing = _missing(shop, tx)
         for job in missing:
             stamp = _REPEAT_BASE + int(shop.clock().timestamp())
             shop.jobs.enqueue_in(tx.session, Job(job.name, job.argument, ordinal=stamp))
@@ -40,6 +44,12 @@ def unfinished(shop: Workshop) -> int:
     """Return how many candidates, artifacts and deliveries still have a way to go by themselves."""
     with shop.ledger.reading() as reader:
         return sum(1 for _ in _wanted(reader))
+
+
+def _missing(shop: Workshop, reader: Reader) -> list[Job]:
+    wanted = list(_wanted(reader))
+    active = {job_id.rpartition(":")[0] for job_id in shop.jobs.active_jobs()} if wanted else set()
+    return [job for job in wanted if f"{job.name}:{job.argument}" not in active]
 
 
 def _wanted(reader: Reader) -> Iterator[Job]:

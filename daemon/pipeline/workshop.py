@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon.custody.deliveries import DeliveryTerms
+from daemon.custody.deliveries import DeliveryTerms, Rules
+from daemon.routes import is_wished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,6 +39,10 @@ class Workshop:
     def ledger(self) -> Ledger:
         """The ledger that custody opened."""
         return self.custody.ledger
+
+    def rules(self) -> Rules:
+        """Return policy and routes: what custody takes from files, never from the database."""
+        return Rules(self.policy, partial(is_wished, self.settings))
 
     def delivery_terms(self) -> DeliveryTerms:
         """Return until when a delivery made now is to be acknowledged, and its status list holds."""

@@ -25,7 +25,7 @@ from registry.artifacts.metadata import (
     leaks_of_files,
     sort_leaks,
 )
-from registry.artifacts.other_containers import classify_other_container, refuse
+from registry.artifacts.other_containers import classify_other_container
 from registry.artifacts.reading import SourceVanishedError, open_source
 from registry.artifacts.scalars import read_alphas
 from registry.errors import FormatError
@@ -121,6 +121,11 @@ class Inspection:
         return self.found.refusals
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Remarks on fields; each field that is None has one that says why."""
+        return (*self.found.claims, *_reasons(self.found, self.base_model))
+
+    @property
     def is_sound_adapter(self) -> bool:
         """Whether it is an adapter without refusals."""
         return self.kind == ADAPTER and not self.refusals
@@ -158,13 +163,40 @@ class Inspection:
                     "source": claim.source,
                     "note": claim.note,
                 }
-                for claim in found.claims
+                for claim in self.claims
             ],
         }
 
     def to_text(self) -> str:
         """Return `to_json` as one line of JSON with sorted keys."""
         return json.dumps(self.to_json(), ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def _reasons(found: Classification, base_model: str | None) -> tuple[Claim, ...]:
+    explained = {claim.field for claim in found.claims}
+    values = {
+        "kind": found.kind,
+        "dialect": found.dialect,
+        "method": found.method,
+        "family": found.family,
+        "rank": found.rank,
+        "alpha": found.alpha,
+        "base_model": base_model,
+    }
+    empty = [name for name, value in values.items() if value is None and name not in explained]
+    return tuple(
+        Claim(name, ClaimStatus.UNKNOWN, "tensors", _reason(name, found)) for name in empty
+    )
+
+
+def _reason(name: str, found: Classification) -> str:
+    if found.kind is None and found.refusals:
+        return "the file was refused"
+    if not found.modules:
+        return "no adapter modules in it"
+    if name == "rank":
+        return "differs between modules" if found.ranks else "the method has no rank"
+    return "the tensors do not say" if name != "base_model" else "no key names it"
 
 
 def inspect_header_bytes(
@@ -179,15 +211,12 @@ def inspect_header_bytes(
     known = around or Surroundings()
     try:
         needed = header_length(prefix[:MAGIC_BYTES], file_size=file_size)
-    except FormatError as error:
-        return Inspection(classify_other_container(prefix, file_size, read_at, error))
-    try:
         data = prefix[:needed]
         if len(data) < needed:
             data += read_at(len(data), needed - len(data))
         header = parse_header(data, file_size=file_size)
     except FormatError as error:
-        return Inspection(refuse(None, "broken", error))
+        return Inspection(classify_other_container(prefix, file_size, read_at, error))
     return _inspect(header, read_at, known)
 
 
@@ -229,7 +258,6 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
     if found.kind == ADAPTER and _looks_unwritten(header, read_at):
         warnings = (*warnings, "every sampled byte of the weights is 0; it may not be written yet")
     base_model = base_model_of(metadata, config)
-    unnamed = (Claim("base_model", ClaimStatus.UNKNOWN, "tensors", "no key names it"),)
     leaks = (
         *find_leaks(header.metadata),
         *leaks_of_config(config),
@@ -239,7 +267,7 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
         found,
         refusals=(*refusals, *found.refusals),
         warnings=warnings,
-        claims=(*found.claims, *hashes, *(unnamed if base_model is None else ())),
+        claims=(*found.claims, *hashes),
     )
     return Inspection(found, base_model, sort_leaks(leaks))
 

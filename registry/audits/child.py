@@ -178,7 +178,8 @@ def run_one(rule: str, entry: str, subject: AuditSubject) -> AuditReport:
             f"needs the Python package {error.name!r}, which is not installed",
             "install the audit extra: pip install 'loraseal[audit]'",
         )
-    except Exception as error:  # noqa: BLE001,RUF100 - one audit must not silence the others
+    except Exception as error:
+        # One audit must not silence the others; the parent turns this into "held".
         return _error_report(
             rule,
             f"stopped with {type(error).__name__}",

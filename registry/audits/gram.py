@@ -1,15 +1,14 @@
 """Singular values of up @ down from r x r matrices; the update itself is never formed.
 
 With G = up.T @ up = L L.T and H = down @ down.T = K K.T (Cholesky), the singular values of up @ down are
-those of L.T @ K. Gram matrices are taken in float32 (float64 on an accelerator), everything after
-them in float64 and for all modules of one rank at once.
+those of L.T @ K. Everything after the Gram matrices is float64, for all modules of one rank at once.
 
 A Gram matrix squares the condition: with ratio q = smallest / largest singular value the error of a
-value is about u / q of the largest. So a module where the factors or the product are worse
-conditioned than `_Arithmetic.trusted_ratio`, or where Cholesky fails (dead directions, overflow),
-is done again by QR in float64, which is backward stable. The factors are judged one by one, because
-up @ R and inv(R) @ down have the same product and, for a hostile R, useless Gram matrices.
-Sources: facts measured against dense float64, `tests/audits/test_gram.py`.
+value is about u / q of the largest. So a module whose factors or product are worse conditioned than
+the arithmetic is trusted for, or where Cholesky fails (dead directions, overflow), is done again:
+Gram matrices in float32, then in float64, then QR in float64, which is backward stable. The factors
+are judged one by one, because up @ R and inv(R) @ down have the same product and, for a hostile R,
+useless Gram matrices. Sources: facts measured against dense float64, `tests/audits/test_gram.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ FULL_ENTRIES = 2**24  # a full factor beyond this is not decomposed
 
 
 @dataclass(frozen=True, slots=True)
-class _Arithmetic:
-    """Float type of the Gram matrices, and the condition up to which they are trusted.
+class Arithmetic:
+    """Float type of the Gram matrices, and the ratio of singular values down to which they are trusted.
 
     With these ratios every value is within 1e-6 of the largest one.
     """
@@ -40,13 +39,13 @@ class _Arithmetic:
     trusted_ratio: float
 
 
-_CPU = _Arithmetic(torch.float32, 5e-3)
-_ACCELERATOR = _Arithmetic(torch.float64, 1e-6)
+COARSE = Arithmetic(torch.float32, 5e-3)
+FINE = Arithmetic(torch.float64, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """What a stack gives back for one module: its number and the values, None if it needs QR."""
+    """What a stack gives back for one module: its number and the values, None if not to be trusted."""
 
     number: int
     values: torch.Tensor | None
@@ -55,16 +54,15 @@ class Solved:
 class GramStack:
     """Collects the Gram matrices of modules of one rank and solves them together."""
 
-    def __init__(self, rank: int, device: str) -> None:
-        self._rank = rank
+    def __init__(self, rank: int, device: str, arithmetic: Arithmetic) -> None:
+        self.arithmetic = arithmetic
         self._device = torch.device(device)
-        self._arithmetic = _CPU if self._device.type == "cpu" else _ACCELERATOR
         self._room = max(1, _STACK_BYTES // (rank * rank * _FLOAT64_BYTES))
         self._numbers: list[int] = []
         self._grams = torch.empty(
-            (2, self._room, rank, rank), dtype=self._arithmetic.dtype, device=self._device
+            (2, self._room, rank, rank), dtype=self.arithmetic.dtype, device=self._device
         )
-        self._scratch = torch.empty(0, dtype=self._arithmetic.dtype, device=self._device)
+        self._scratch = torch.empty(0, dtype=self.arithmetic.dtype, device=self._device)
 
     @property
     def is_full(self) -> bool:
@@ -74,7 +72,7 @@ class GramStack:
     def add(self, number: int, update: LowRank) -> None:
         """Take the Gram matrices of both factors of module `number`."""
         place = len(self._numbers)
-        up, down = self._widened(update.up), None
+        up = self._widened(update.up)
         torch.mm(up.T, up, out=self._grams[0, place])
         down = self._widened(update.down)
         torch.mm(down, down.T, out=self._grams[1, place])
@@ -99,7 +97,7 @@ class GramStack:
         self._numbers.clear()
 
     def _is_well_conditioned(self, factors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        limit = self._arithmetic.trusted_ratio
+        limit = self.arithmetic.trusted_ratio
         pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
         by_factor = (pivots.amin(-1) >= limit * pivots.amax(-1)).all(0)
         by_product = (values[:, -1] >= limit * values[:, 0]) & (values[:, 0] > 0)
@@ -107,7 +105,7 @@ class GramStack:
 
     def _widened(self, factor: torch.Tensor) -> torch.Tensor:
         """Return `factor` in the arithmetic's type; the answer may live in a buffer that is reused."""
-        if factor.dtype is self._arithmetic.dtype and factor.device == self._device:
+        if factor.dtype is self.arithmetic.dtype and factor.device == self._device:
             return factor
         count = factor.numel()
         if self._scratch.numel() < count:

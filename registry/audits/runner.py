@@ -72,6 +72,7 @@ class AuditWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._confinement: dict[str, str] = {}
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -97,6 +98,7 @@ class AuditWorker:
             LorasealError: it did not start.
         """
         with self._lock:
+            self._is_closed = False
             self._connected()
 
     def audit(self, task: AuditTask, limits: AuditLimits | None = None) -> AuditRun:
@@ -104,7 +106,7 @@ class AuditWorker:
 
         Raises:
             UsageError: an unknown rule.
-            LorasealError: the worker cannot be started.
+            LorasealError: the worker cannot be started, or was closed.
         """
         specs = catalog.find_specs(task.rules, plugins=self._options.plugins)
         with self._lock:
@@ -112,7 +114,14 @@ class AuditWorker:
         return judge(specs, heard, self._confinement)
 
     def close(self) -> None:
-        """End the worker and any child; a second call does nothing."""
+        """End the worker and any child; a second call does nothing.
+
+        An audit that runs in another thread comes back at once with the death of its worker.
+        """
+        self._is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
         with self._lock:
             self._drop()
 
@@ -136,6 +145,8 @@ class AuditWorker:
 
     def _connected(self) -> socket.socket:
         """Return the control socket of a worker that runs, started if need be."""
+        if self._is_closed:
+            raise LorasealError("the audit worker was closed", hint="the daemon is stopping")
         if self._process is not None and self._process.poll() is not None:
             self._drop()
         if self._channel is None:

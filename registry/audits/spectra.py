@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.audits.factors import Kronecker, LowRank, NoSpectrum, update_of
-from registry.audits.gram import GramStack, is_small_enough, kronecker_values, singular_values
+from registry.audits.gram import (
+    COARSE,
+    FINE,
+    Arithmetic,
+    GramStack,
+    is_small_enough,
+    kronecker_values,
+    singular_values,
+)
 from registry.audits.scalars import scale_of
 from registry.errors import FormatError
 
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
 class ModuleSpectrum:
     """Singular values of one module's update, or the reason why there are none.
 
-    `values` is float64, descending, already multiplied by |scale|. `way` is `gram`, `qr`, `kronecker`
+    `values` is float64, descending, already multiplied by |scale|. `way` is `gram`, `gram64`, `qr`, `kronecker`
     or "" without values. `scale_stated` is False where the files do not say the scale and 1 was
     taken. `direction_only`: DoRA, where the update also depends on base weights that the file does not
     hold. `is_fault`: the factors do not fit together.
@@ -47,7 +55,7 @@ class _Measurement:
     def __init__(self, subject: AuditSubject) -> None:
         self._subject = subject
         self._results: list[ModuleSpectrum | None] = [None] * len(subject.modules)
-        self._stacks: dict[int, GramStack] = {}
+        self._stacks: dict[tuple[int, Arithmetic], GramStack] = {}
 
     def run(self) -> tuple[ModuleSpectrum, ...]:
         for number, located in enumerate(self._subject.modules):
@@ -57,8 +65,10 @@ class _Measurement:
                 self._results[number] = ModuleSpectrum(
                     place_of(located), None, reason=str(error), is_fault=True
                 )
-        for stack in self._stacks.values():
-            self._settle(stack)
+        for arithmetic in (COARSE, FINE):
+            for stack in list(self._stacks.values()):
+                if stack.arithmetic is arithmetic:
+                    self._settle(stack)
         return tuple(result for result in self._results if result is not None)
 
     def _take(self, number: int, located: LocatedModule) -> None:
@@ -69,32 +79,39 @@ class _Measurement:
             self._results[number] = ModuleSpectrum(place_of(located), None, reason=update.reason)
         elif isinstance(update, Kronecker):
             self._put(number, kronecker_values(update), "kronecker")
+        elif update.down.shape[0] > min(update.up.shape[0], update.down.shape[1]):
+            # Its Gram matrices are singular for certain.
+            self._put(number, singular_values(update), "qr")
         else:
-            self._gather(number, update)
+            # On an accelerator float64 costs little and float32 may be cut short to TF32.
+            on_cpu = self._subject.device == "cpu"
+            self._gather(number, update, COARSE if on_cpu else FINE)
 
-    def _gather(self, number: int, update: LowRank) -> None:
+    def _gather(self, number: int, update: LowRank, arithmetic: Arithmetic) -> None:
         rank = update.down.shape[0]
         if rank == 0:
             raise FormatError("rank is 0")
-        if rank > min(update.up.shape[0], update.down.shape[1]):
-            # Its Gram matrices are singular for certain.
-            self._put(number, singular_values(update), "qr")
-            return
-        stack = self._stacks.get(rank)
+        stack = self._stacks.get((rank, arithmetic))
         if stack is None:
-            stack = self._stacks[rank] = GramStack(rank, self._subject.device)
+            stack = GramStack(rank, self._subject.device, arithmetic)
+            self._stacks[rank, arithmetic] = stack
         stack.add(number, update)
         if stack.is_full:
             self._settle(stack)
 
     def _settle(self, stack: GramStack) -> None:
+        way = "gram" if stack.arithmetic is COARSE else "gram64"
         for solved in stack.solve():
             if solved.values is not None:
-                self._put(solved.number, solved.values, "gram")
+                self._put(solved.number, solved.values, way)
                 continue
             # The factors were not kept: of many modules at once they could be larger than the file.
             update = update_of(self._subject.modules[solved.number])
-            if isinstance(update, LowRank):
+            if not isinstance(update, LowRank):
+                continue
+            if stack.arithmetic is COARSE:
+                self._gather(solved.number, update, FINE)
+            else:
                 self._put(solved.number, singular_values(update), "qr")
 
     def _put(self, number: int, values: torch.Tensor, way: str) -> None:

@@ -62,7 +62,7 @@ _MAGICS: tuple[tuple[bytes, Container], ...] = (
     (b"age-encryption.org/v1", _SEALED),
     (b"-----BEGIN AGE ENCRYPTED", _SEALED),
     (
-        b"\x1f\x8b",
+        b"\x1f\x8b\x08",
         Container("gzip", "a gzip archive", "unpack it and name the .safetensors file inside"),
     ),
     (b"\x89HDF", Container("hdf5", "an HDF5 file", "save the weights again with safetensors")),
@@ -71,15 +71,15 @@ _MAGICS: tuple[tuple[bytes, Container], ...] = (
     (b"7z\xbc\xaf", Container("7z", "a 7z archive", "unpack it first")),
 )
 _WEB_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
-_PICKLE_PROTOCOLS = (2, 3, 4, 5)
+_PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _OLD_PICKLE_STARTS = (b"(dp", b"(lp", b"ccollections", b"ctorch")
 
 
 def find_container(start: bytes) -> Container | None:
     """Return the container that `start` (the first `MAGIC_BYTES` of a file) belongs to, or None.
 
-    A short safetensors header can begin like a pickle (a length of 640 is `80 02`), so ask only
-    about a file whose length field was already found to be impossible.
+    Ask only about a file that was found to be no safetensors: the eight bytes of a header's length can
+    look like anything.
     """
     for magic, container in _MAGICS:
         if start.startswith(magic[: max(len(start), 1)]) and len(start) >= min(len(magic), 8):
@@ -88,7 +88,8 @@ def find_container(start: bytes) -> Container | None:
         return _WEB_PAGE
     if start.startswith(_OLD_PICKLE_STARTS):
         return _PICKLE
-    if len(start) > 1 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS:  # noqa: PLR2004 - PROTO
+    # PROTO and its number; a safetensors header of 640 bytes begins alike, and goes on with zeroes.
+    if start[:1] == b"\x80" and start[1:2] in _PICKLE_PROTOCOLS and start[2:8].strip(b"\0"):
         return _PICKLE
     if start[:1] in (b"{", b"["):
         return _TEXT

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
@@ -145,7 +146,7 @@ def parse_header(data: bytes, *, file_size: int | None) -> SafetensorsHeader:
 
 def _text(data: bytes) -> str:
     if not data.startswith(b"{", LENGTH_BYTES):
-        raise _not_json(data[LENGTH_BYTES:])
+        raise _not_json(data)
     # 3 bytes of JSON can become 64 of Python: bound the number of values before building them.
     if len(data) > SAFETENSORS_SEPARATORS:
         found = data.count(b",") + data.count(b"[") + data.count(b"{")
@@ -157,7 +158,11 @@ def _text(data: bytes) -> str:
         raise FormatError(f"header is not UTF-8 at byte {error.start}") from error
 
 
-def _not_json(body: bytes) -> FormatError:
+def _not_json(data: bytes) -> FormatError:
+    container = find_container(data[:MAGIC_BYTES])
+    if container is not None:
+        return FormatError(f"not safetensors but {container.words}", hint=container.advice)
+    body = data[LENGTH_BYTES:]
     found = "a space" if body.startswith(b" ") else f"byte 0x{body[0]:02x}"
     hint = "this is not a safetensors file, or a damaged one"
     if not body.strip(b"\0"):
@@ -220,14 +225,11 @@ _DECODER = json.JSONDecoder(
 def _check_repeats(what: str, names: Sequence[str]) -> None:
     if len(set(names)) == len(names):
         return
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise FormatError(
-                f"{what} {name[:SAFETENSORS_NAME_CHARS]!a} stands twice in the header",
-                hint="two readers would load two different files from this one; save it again",
-            )
-        seen.add(name)
+    repeated = next(name for name, count in Counter(names).items() if count > 1)
+    raise FormatError(
+        f"{what} {repeated[:SAFETENSORS_NAME_CHARS]!a} stands twice in the header",
+        hint="two readers would load two different files from this one; save it again",
+    )
 
 
 def _metadata(value: object) -> tuple[tuple[str, str], ...]:

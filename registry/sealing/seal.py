@@ -21,7 +21,7 @@ from registry.formats.age_armor import is_armor_start
 from registry.formats.age_header import Header, dump_header, is_mac_line, mac_input, parse_header
 from registry.limits import AGE_HEADER_BYTES
 from registry.sealing.armor import dearmored
-from registry.sealing.batches import Sink, ahead, fill, observed, write_all
+from registry.sealing.batches import Sink, ahead, fill, write_all
 from registry.sealing.file_key import FileKey
 from registry.sealing.identities import SCRYPT, Identity, Recipient, check_scrypt_alone
 from registry.sealing.stream import (
@@ -73,7 +73,8 @@ def seal(
 
     `batches` runs in a thread of its own, so hashing done there costs no time here; if it reuses its
     buffers, it needs `RING_BUFFERS` of them (see `batches`). `payload_observer` sees nonce and
-    chunks, in order, in another thread. On any error the threads have ended when this raises, and
+    chunks, in order, in the caller's thread: BLAKE3 is so cheap that a third thread on two cores
+    cost more than it gave (bench/seal.py). On any error the thread has ended when this raises, and
     what is in `sink` is to be thrown away. `sink` is neither flushed nor closed.
 
     Raises:
@@ -85,11 +86,11 @@ def seal(
     write_all(sink, header)
     payload_bytes = 0
     with closing(ahead(batches)) as ready:
-        pieces = _payload(nonce, seal_batches(ready, file_key.payload_key(nonce)))
-        with closing(observed(pieces, payload_observer) if payload_observer else pieces) as sealed:
-            for piece in sealed:
-                write_all(sink, piece)
-                payload_bytes += len(piece)
+        for piece in _payload(nonce, seal_batches(ready, file_key.payload_key(nonce))):
+            if payload_observer is not None:
+                payload_observer(piece)
+            write_all(sink, piece)
+            payload_bytes += len(piece)
     return SealedPayload(header, payload_bytes)
 
 
@@ -249,7 +250,7 @@ def _read_header_bytes(source: BinaryIO, begun: bytes) -> bytes:
     return b"".join(lines)
 
 
-def _payload(nonce: bytes, chunks: Iterator[memoryview]) -> Generator[memoryview, None, None]:
+def _payload(nonce: bytes, chunks: Iterator[memoryview]) -> Iterator[memoryview]:
     yield memoryview(nonce)
     yield from chunks
 

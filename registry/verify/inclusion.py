@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.errors import VerificationError
+from registry.errors import FormatError, VerificationError
 from registry.formats.checkpoint import Checkpoint, parse_note
 from registry.formats.keyset import KeyEntry, KeyRole, Keyset
 from registry.formats.moments import parse_moment
@@ -25,6 +25,8 @@ _TWO_HISTORIES = (
     "keep both files and tell the registry's operator: its log shows different histories to "
     "different people, or was restored from an old backup"
 )
+
+_ASK_AGAIN = "ask the sender for the bundle again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +50,15 @@ def verify_log(bundle: Bundle, keyset: Keyset, *, created: str, stored: str | No
     that the recipient remembers (a note), None if it has none.
 
     Raises:
-        FormatError: a proof or a note is malformed.
         SignatureError: no log key signed the checkpoint.
-        VerificationError: a statement is not in the log, or two histories are shown.
+        VerificationError: a statement is not in the log, a proof or note is malformed, or two
+            histories are shown.
     """
-    proofs = [_proof(item) for item in bundle.statements]
-    note = proofs[0].checkpoint_note
-    if any(proof.checkpoint_note != note for proof in proofs):
-        raise VerificationError("the statements' proofs lead to different checkpoints")
-    at = parse_moment(created)
-    checkpoint = verify_checkpoint(note, keyset.keys, origin=keyset.log_origin, at=at)
-    for item, proof in zip(bundle.statements, proofs, strict=True):
-        leaf = leaf_hash(leaf_for(item.salt, item.envelope))
-        verify_inclusion(leaf, proof.index, checkpoint.size, proof.hashes, root=checkpoint.root)
-    linked = [_verify_link(link, checkpoint, keyset, at) for link in bundle.consistency]
-    return LogPosition(
-        checkpoint, note.decode("utf-8"), proofs[-1].index, _continues(checkpoint, linked, stored)
-    )
+    try:
+        return _verify_log(bundle, keyset, created, stored)
+    except FormatError as error:
+        # The bundle is well-formed: what does not parse is a proof, and so it proves nothing.
+        raise VerificationError(str(error), hint=_ASK_AGAIN) from error
 
 
 def check_status_root(status: StatusList, checkpoint: Checkpoint) -> None:
@@ -82,6 +76,22 @@ def check_status_root(status: StatusList, checkpoint: Checkpoint) -> None:
             f"status list and checkpoint show two roots for one log size {checkpoint.size}",
             hint=_TWO_HISTORIES,
         )
+
+
+def _verify_log(bundle: Bundle, keyset: Keyset, created: str, stored: str | None) -> LogPosition:
+    proofs = [_proof(item) for item in bundle.statements]
+    note = proofs[0].checkpoint_note
+    if any(proof.checkpoint_note != note for proof in proofs):
+        raise VerificationError("the statements' proofs lead to different checkpoints")
+    at = parse_moment(created)
+    checkpoint = verify_checkpoint(note, keyset.keys, origin=keyset.log_origin, at=at)
+    for item, proof in zip(bundle.statements, proofs, strict=True):
+        leaf = leaf_hash(leaf_for(item.salt, item.envelope))
+        verify_inclusion(leaf, proof.index, checkpoint.size, proof.hashes, root=checkpoint.root)
+    linked = [_verify_link(link, checkpoint, keyset, at) for link in bundle.consistency]
+    return LogPosition(
+        checkpoint, note.decode("utf-8"), proofs[-1].index, _continues(checkpoint, linked, stored)
+    )
 
 
 def _proof(item: LoggedStatement) -> InclusionProof:

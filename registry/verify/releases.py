@@ -119,17 +119,25 @@ def _check_verdicts(chain: ReleaseChain) -> None:
 def is_standing(verdict: VerdictStatement, release: Release) -> bool:
     """Return whether `release` may rest on `verdict`.
 
-    `pass` and `warn` stand; any other needs a waiver for its rule that had not expired. An operator
-    may let stand what is undecided, but a `fail` needs a waiver from anyone.
+    `pass` and `warn` stand. What is undecided stands if an operator decided, or under a waiver for
+    its rule that had not expired; a crashed audit only if an operator decided. `fail` never stands.
     """
-    if verdict.verdict in _STANDING:
-        return True
-    if any(
+    match verdict.verdict:
+        case Verdict.PASS | Verdict.WARN:
+            return True
+        case Verdict.REVIEW | Verdict.INCONCLUSIVE | Verdict.NOT_APPLICABLE:
+            return release.decided_by == DECIDED_BY_OPERATOR or _is_waived(verdict, release)
+        case Verdict.ERROR:
+            return release.decided_by == DECIDED_BY_OPERATOR
+        case Verdict.FAIL:
+            return False
+
+
+def _is_waived(verdict: VerdictStatement, release: Release) -> bool:
+    return any(
         waiver.rule == verdict.rule and parse_moment(release.at) < parse_moment(waiver.expires)
         for waiver in release.waivers
-    ):
-        return True
-    return release.decided_by == DECIDED_BY_OPERATOR and verdict.verdict is not Verdict.FAIL
+    )
 
 
 def _is_privacy_backed(chain: ReleaseChain) -> bool:

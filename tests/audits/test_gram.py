@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from registry.audits.factors import Full, Kronecker, LowRank  # noqa: E402 - needs torch
-from registry.audits.gram import GramStack, kronecker_values, singular_values  # noqa: E402
+from registry.audits.gram import COARSE, FINE, GramStack, kronecker_values, singular_values  # noqa: E402
 
 TOLERANCE = 1e-6  # of the largest singular value
 
@@ -37,16 +37,21 @@ def _dense(update):
     return torch.linalg.svdvals(update.up.double() @ update.down.double())
 
 
-def _stacked(*updates):
-    """Values of each by the stack, or by QR where the stack asks for it, and whether it did."""
-    stack = GramStack(updates[0].down.shape[0], "cpu")
+def _stacked(*updates, arithmetic=COARSE):
+    """Values of each by the stack, and by what follows where the stack does not trust its own."""
+    stack = GramStack(updates[0].down.shape[0], "cpu", arithmetic)
     for number, update in enumerate(updates):
         stack.add(number, update)
-    return [
-        (singular_values(updates[solved.number]), True) if solved.values is None
-        else (solved.values, False)
-        for solved in stack.solve()
-    ]  # fmt: skip
+    found = []
+    for solved in stack.solve():
+        update = updates[solved.number]
+        if solved.values is not None:
+            found.append((solved.values, arithmetic))
+        elif arithmetic is COARSE:
+            found += _stacked(update, arithmetic=FINE)
+        else:
+            found.append((singular_values(update), "qr"))
+    return found
 
 
 def _worst(values, update):
@@ -62,6 +67,11 @@ def test_values_equal_the_dense_ones(condition, seed):
     assert _worst(values, update) < TOLERANCE
 
 
+def test_the_cheap_way_is_taken_where_it_can_be_trusted():
+    ways = [_stacked(_factors(320, 16, 768, condition=c))[0][1] for c in (50, 3e3, 1e9)]
+    assert ways == [COARSE, FINE, "qr"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_every_stored_type_is_exact_for_what_is_stored(dtype):
     update = _factors(64, 8, 96, condition=20, dtype=dtype)
@@ -74,16 +84,16 @@ def test_a_hostile_change_of_basis_does_not_hide_the_spectrum():
     basis = torch.linalg.qr(_randn(8, 8, dtype=torch.float64)).Q
     stretch = torch.logspace(-5, 5, 8, dtype=torch.float64)
     hostile = LowRank(plain.up @ (basis * stretch), (basis / stretch).T @ plain.down)
-    [(values, by_qr)] = _stacked(hostile)
-    assert by_qr
+    [(values, way)] = _stacked(hostile)
+    assert way == "qr"
     assert _worst(values, plain) < TOLERANCE
 
 
 def test_dead_directions_are_found():
     update = _factors(64, 8, 96)
     update.up[:, 3:] = 0
-    [(values, by_qr)] = _stacked(update)
-    assert by_qr
+    [(values, way)] = _stacked(update)
+    assert way == "qr"
     assert int((values > 1e-9 * values[0]).sum()) == 3
 
 
@@ -126,7 +136,7 @@ def test_a_kronecker_product_has_all_products():
 
 
 def test_a_stack_that_is_full_starts_anew():
-    stack = GramStack(1024, "cpu")
+    stack = GramStack(1024, "cpu", FINE)
     update = LowRank(_randn(1024, 1024), _randn(1024, 1024))
     added = 0
     while not stack.is_full:

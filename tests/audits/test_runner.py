@@ -18,7 +18,7 @@ from registry.audits.catalog import BUILT_IN, find_specs, load
 from registry.audits.runner import AuditWorker, WorkerOptions, run_audits
 from registry.audits.sealed_memory import seal_memory
 from registry.audits.task import AuditLimits, AuditTask, DeathCause, PayloadForm
-from registry.errors import UsageError
+from registry.errors import LorasealError, UsageError
 from registry.formats.findings import Verdict
 
 HERE = Path(__file__).parent
@@ -196,6 +196,20 @@ def test_a_worker_that_is_killed_is_replaced(plugins, payload):
         assert runs[0].death.cause is DeathCause.WORKER
         assert _verdicts(_run(worker, payload, "fine")) == {"fine": Verdict.PASS}
         assert worker.pid != first
+
+
+def test_closing_does_not_wait_for_an_audit_that_runs(plugins, payload):
+    worker = AuditWorker(WorkerOptions(plugins=EVIL))
+    worker.start()
+    runs = []
+    thread = threading.Thread(target=lambda: runs.append(_run(worker, payload, "sleeps")))
+    thread.start()
+    os.close(_await_child(worker.pid))
+    worker.close()
+    thread.join(timeout=60)
+    assert runs[0].death.cause is DeathCause.WORKER
+    with pytest.raises(LorasealError, match="closed"):
+        _run(worker, payload, "fine")
 
 
 def _await_child(parent):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,11 +12,10 @@ from signal_bridge.channel import (
 )
 from signal_bridge.settings import SignalSettings
 from signal_bridge.signal_cli import SignalChannel
-from tests.conformance.channel import DELIVERY, NOW, Rig
-from tests.simulators.signal_cli import SignalSimulator
-from tests.simulators.signal_world import FIRST_TIMESTAMP, Cut, Script, World
-
+from tests.conformance.channel import Rig
 from tests.signal_bridge.signal_rig import Clock
+from tests.simulators.signal_cli import SignalSimulator
+from tests.simulators.signal_world import Cut, Script, World
 
 
 @pytest.fixture
@@ -92,5 +89,3 @@ def rig(
     )
     for channel in made:
         channel.close()
-
-

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from signal_bridge.channel import (
-    Address,
-)
-from signal_bridge.settings import SignalSettings
-from signal_bridge.signal_cli import SignalChannel
 from tests.conformance.channel import DELIVERY, NOW, Rig
-from tests.simulators.signal_cli import SignalSimulator
-from tests.simulators.signal_world import FIRST_TIMESTAMP, Cut, Script, World
+from tests.simulators.signal_world import FIRST_TIMESTAMP, World
 
 MOMENT = datetime.fromtimestamp(FIRST_TIMESTAMP / 1000, NOW.tzinfo)
 
@@ -38,5 +28,3 @@ def first(rig: Rig, delivery: str = DELIVERY) -> Any:
 
 def sends(world: World) -> int:
     return sum(method == "send" for method, _ in world.calls)
-
-

@@ -27,7 +27,7 @@ from signal_bridge.parcels import HARD_PARCEL_BYTES
 from signal_bridge.settings import SignalSettings
 from signal_bridge.signal_cli import SignalChannel
 from tests.conformance.channel import DELIVERY, ChannelContract, Rig
-from tests.signal_bridge.signal_rig import MOMENT, Clock, first, sends
+from tests.signal_bridge.signal_rig import first, sends
 from tests.simulators.signal_cli import SignalSimulator
 from tests.simulators.signal_world import Cut, Script, World
 

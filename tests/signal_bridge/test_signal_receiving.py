@@ -14,7 +14,7 @@ from signal_bridge.channel import (
 )
 from signal_bridge.signal_notices import armor_receipt
 from tests.conformance.channel import DELIVERY, OTHER, Rig
-from tests.signal_bridge.signal_rig import MOMENT, Clock, first, sends
+from tests.signal_bridge.signal_rig import Clock, first
 from tests.simulators.signal_cli import SignalSimulator
 from tests.simulators.signal_world import FIRST_TIMESTAMP, Cut, Script, World
 
@@ -182,5 +182,3 @@ def test_storm_of_receipts_while_a_send_runs_is_taken(
     gate.set()
     sending.join()
     assert [e.kind for e in rig.channel.events(None)] == [EventKind.DELIVERED]
-
-

@@ -20,7 +20,7 @@ from signal_bridge.channel import (
 from signal_bridge.settings import SignalSettings
 from signal_bridge.signal_cli import SignalChannel
 from tests.conformance.channel import DELIVERY, OTHER, Rig
-from tests.signal_bridge.signal_rig import MOMENT, Clock, first, sends
+from tests.signal_bridge.signal_rig import Clock, first, sends
 from tests.simulators.signal_world import Cut, Script, World
 
 # Every answer of the daemon.
@@ -214,5 +214,3 @@ def test_challenge_lapses_by_itself(rig: Rig, world: World, clock: Clock) -> Non
     with pytest.raises(NotFoundError):
         rig.channel.answer_challenge("x")
     rig.send(rig.parcels()[0])
-
-

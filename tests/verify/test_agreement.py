@@ -52,6 +52,14 @@ NOT_RELEASED = {
     "privacy claim on a failed audit": Script(
         privacy_audited=True, reports=(report("mia", Verdict.REVIEW, privacy=True),), reason="x"
     ),
+    "waived failure": Script(
+        reports=(report(verdict=Verdict.FAIL),),
+        waivers=(WaiverNote("structure", "f", "r", "2027-01-01T00:00:00Z"),),
+    ),
+    "waived crash": Script(
+        reports=(report(verdict=Verdict.ERROR),),
+        waivers=(WaiverNote("structure", "f", "r", "2027-01-01T00:00:00Z"),),
+    ),
     "waiver that had ended": Script(
         reports=(report(verdict=Verdict.REVIEW),),
         waivers=(WaiverNote("structure", "f", "r", AT),),
@@ -76,7 +84,7 @@ RELEASED = {
         reports=(report(verdict=Verdict.REVIEW), report("b", Verdict.ERROR)), reason="looked at it"
     ),
     "waived": Script(
-        reports=(report(verdict=Verdict.FAIL),),
+        reports=(report(verdict=Verdict.REVIEW),),
         waivers=(WaiverNote("structure", "f", "r", "2027-01-01T00:00:00Z"),),
     ),
 }

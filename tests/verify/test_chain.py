@@ -8,6 +8,7 @@ import pytest
 
 from registry.attest import (
     ReleaseTerms,
+    attest,
     attest_enrolment,
     attest_intake,
     attest_release,
@@ -20,7 +21,9 @@ from registry.errors import DeniedError, RevokedError, SignatureError, Verificat
 from registry.formats.findings import Decision, Outcome, Verdict
 from registry.formats.moments import to_text
 from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.predicate import parse_predicate
 from registry.formats.predicates.revocation import Revocation
+from registry.formats.predicates.verdict import VerdictStatement
 from registry.formats.status_list import StatusEntry, StatusState
 from registry.verify.chain import ChainEvidence, PolicyTerms, revoked_ids, verify_chain
 from tests.verify.world import NOW, POLICY, RAW_FILES, Recipient, World, manifest_of, report
@@ -167,3 +170,22 @@ def test_whole_chain_gives_what_may_be_wrapped(world: World) -> None:
     )
     assert approved.release.intake.predicate.manifest == MANIFEST
     assert approved.enrolment.predicate.confirmed_by == "operator"
+
+
+def test_verdict_on_another_artifact_is_refused(world: World) -> None:
+    evidence = _evidence(world, Verdict.PASS)
+    stray = attest_verdict(report("rule0"), "ab" * 32, world.auditor, NOW)
+    terms = ReleaseTerms(ARTIFACT, POLICY, (stray,), RELEASED, new_id())
+    release = attest_release(terms, world.statement, NOW)
+    with pytest.raises(VerificationError, match="another artifact"):
+        verify_chain(replace(evidence, verdicts=(stray,), release=release), world.keyset)
+
+
+def test_verdict_that_names_another_auditor_is_refused(world: World) -> None:
+    evidence = _evidence(world, Verdict.PASS)
+    said = parse_predicate(evidence.verdicts[0].payload, VerdictStatement)
+    lying = attest(replace(said, auditor_key_id="ab" * 32), world.auditor)
+    terms = ReleaseTerms(ARTIFACT, POLICY, (lying,), RELEASED, new_id())
+    release = attest_release(terms, world.statement, NOW)
+    with pytest.raises(VerificationError, match="another key"):
+        verify_chain(replace(evidence, verdicts=(lying,), release=release), world.keyset)

@@ -14,7 +14,7 @@ from registry.errors import (
 )
 from registry.formats.keyset import KeyEntry, KeyRole
 from registry.formats.moments import to_text
-from registry.sealing.signing import SigningKey, sign_envelope
+from registry.sealing.signing import P256Key, SigningKey, sign_envelope
 from registry.verify.memory import Memory
 from registry.verify.pin import KeyPin
 from registry.verify.steps import VerifiedDelivery, remember, verify_bundle
@@ -183,3 +183,17 @@ def test_model_signature_without_a_valid_key_is_refused() -> None:
     world = world.with_keyset(replace(world.keyset, keys=entries))
     with pytest.raises(SignatureError, match="no oms key"):
         verify_bundle(world.given(world.deliver()))
+
+
+def test_model_signature_by_the_older_of_two_valid_keys_holds() -> None:
+    world = World.make()
+    other = P256Key.generate()
+    since = NOW - timedelta(days=1)
+    for at in (0, len(world.keyset.keys)):
+        keys = list(world.keyset.keys)
+        keys.insert(at, KeyEntry.of(KeyRole.OMS, other.public_raw, valid_from=since))
+        both = world.with_keyset(replace(world.keyset, keys=tuple(keys)))
+        verify_bundle(both.given(both.deliver()))
+        foreign = replace(both, oms=P256Key.generate())
+        with pytest.raises(SignatureError):
+            verify_bundle(both.given(foreign.deliver()))
