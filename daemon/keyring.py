@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from registry.artifacts.durable import atomic_write, fsync_directory
+from registry.durable import atomic_write, fsync_directory
 from registry.errors import FormatError, NotFoundError, UsageError
 from registry.formats.envelope import Envelope, parse_envelope
 from registry.formats.keyset import (

@@ -32,6 +32,7 @@ from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
 from daemon.systemd import WATCHDOG_SECONDS, notify
 from daemon.watcher import Watcher
 from registry.audits.runner import AuditWorker, WorkerOptions
+from registry.durable import remove_leftovers
 from registry.errors import PartlyDoneError
 from registry.policy import Policy, default_policy, parse_policy
 from registry.provenance.database import create_database
@@ -41,6 +42,7 @@ from registry.provenance.migration import upgrade
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from daemon.custody.holder import Custody
     from daemon.settings import Settings, WatchSettings
     from registry.settings import RegistryPaths
 
@@ -145,6 +147,7 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
         upgrade(database)
         database.dispose()
         custody = stack.enter_context(open_custody(paths))
+        _sweep(custody)
         with custody.ledger.reading() as reader:
             custody.head.check(reader, datetime.now(UTC))
         jobs = Outbox(custody.ledger.engine, QUEUES)
@@ -183,6 +186,14 @@ def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
     if settings.policy is None:
         return default_policy()
     return parse_policy((paths.settings.parent / settings.policy).read_bytes())
+
+
+def _sweep(custody: Custody) -> None:
+    """Remove half-written files of daemons before this one; the lock says that none of them lives."""
+    custody.vault.sweep()
+    folders = [custody.paths.state, *custody.paths.outbox.glob("*/")]
+    left = sum(remove_leftovers(folder) for folder in folders)
+    log.info("leftovers removed", extra={"files": left})
 
 
 def _handler(shop: Workshop, name: str) -> Callable[[str], str]:

@@ -54,6 +54,7 @@ class DeliverySettings(_Strict):
 
     acknowledge_hours: float = Field(default=72.0, gt=0)
     attempts: int = Field(default=3, ge=1, le=20)
+    retry_seconds: int = Field(default=60, ge=1, le=86_400)
     status_valid_days: int = Field(default=14, ge=1, le=366)
 
 

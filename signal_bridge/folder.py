@@ -17,6 +17,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING
 
+from registry.durable import PART_SUFFIX, fsync_directory, write_whole
 from registry.errors import LorasealError
 from registry.limits import CHANNEL_INBOX_FILES, RECEIPT_BYTES
 from signal_bridge.book import Book
@@ -33,7 +34,6 @@ from signal_bridge.channel import (
     Retry,
     Role,
 )
-from signal_bridge.durable import PART_SUFFIX, sync_directory, write_whole
 from signal_bridge.journal import Journal
 from signal_bridge.parcels import read_parcel
 from signal_bridge.plain_files import open_plain, read_slice, read_small
@@ -181,7 +181,7 @@ class FolderChannel:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if not directory.is_dir():
             directory.mkdir(mode=0o755)
-            sync_directory(directory.parent)
+            fsync_directory(directory.parent)
         if target.exists() or target.is_symlink():
             if _digest_of(target) == parcel.sha256:
                 return
@@ -195,7 +195,7 @@ class FolderChannel:
             if target.parent.is_symlink() or target.is_symlink():
                 return False
             target.unlink()
-            sync_directory(target.parent)
+            fsync_directory(target.parent)
         except OSError:
             return False
         return True

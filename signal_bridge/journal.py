@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from registry.durable import fsync_directory, write_whole
 from registry.errors import FormatError
 from registry.limits import CHANNEL_JOURNAL_LINE_BYTES
-from signal_bridge.durable import sync_directory, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ class Journal:
             # Other processes (the command line beside the daemon) append here too.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if fresh:
-                sync_directory(self._path.parent)
+                fsync_directory(self._path.parent)
             yield descriptor
         finally:
             os.close(descriptor)

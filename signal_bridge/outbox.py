@@ -12,7 +12,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING
 
-from signal_bridge.durable import write_whole
+from registry.durable import write_whole
 from signal_bridge.parcels import read_parcel
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from registry.durable import write_whole
 from registry.errors import (
     ContentMismatchError,
     FormatError,
@@ -22,7 +23,6 @@ from registry.errors import (
 from registry.formats.canonical import Json, dump_canonical, parse_canonical
 from registry.limits import MAX_SAFE_INTEGER, PARTS, PARTS_MANIFEST_BYTES
 from signal_bridge.channel import Parcel
-from signal_bridge.durable import write_whole
 from signal_bridge.plain_files import open_plain, read_slice
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from registry.durable import write_whole
 from registry.errors import FormatError
-from signal_bridge.durable import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,6 +19,7 @@ from registry.policy import (
     default_policy,
     finding_fingerprint,
     parse_policy,
+    used_waivers,
 )
 from tests.mutants import mutants
 
@@ -117,7 +118,9 @@ def test_a_waiver_lets_its_finding_pass_and_says_so():
     decision = decide(_waiving(finding), reports, now=NOW)
     assert decision.outcome is Outcome.RELEASED
     assert any("a person looked" in reason for reason in decision.reasons)
-    assert "dead_modules" not in decision.relied_on
+    assert "dead_modules" in decision.relied_on
+    [used] = used_waivers(_waiving(finding), reports, now=NOW)
+    assert (used.rule, used.waiver.reason) == ("dead_modules", "a person looked")
 
 
 def test_a_waiver_covers_no_other_finding():

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from registry.artifacts.durable import atomic_write
 from registry.cli.output import emit, guarded, json_option, say
+from registry.durable import atomic_write
 from registry.errors import UsageError
 from registry.settings import REGISTRY_NAME, default_settings, default_state, load_paths
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry.artifacts.durable import atomic_write
+from registry.durable import atomic_write
 from registry.errors import VerificationError
 from registry.formats.checkpoint import Checkpoint
 from registry.provenance import log

@@ -9,7 +9,8 @@ from daemon.custody.opening import payload_in_memory
 from daemon.custody.records import record_verdicts, set_aside
 from daemon.engine import Job
 from daemon.jobs import AUDIT, DECIDE, sources_of
-from registry.audits.task import AuditLimits, AuditTask, ChildDeath, PayloadForm
+from registry.audits.task import AuditLimits, AuditTask, ChildDeath, DeathCause, PayloadForm
+from registry.errors import BusyError
 from registry.provenance.artifacts import count_audit_death, get_artifact, move_artifact
 from registry.provenance.moves import Move
 from registry.provenance.states import ArtifactState
@@ -31,6 +32,9 @@ def audit_artifact(shop: Workshop, artifact_id: str) -> str:
         return "nothing to do"
     run = _run(shop, artifact_id)
     if run.death is not None:
+        if run.death.cause is DeathCause.WORKER:
+            # The worker went, not the child: a daemon that stops must not count against the artifact.
+            raise BusyError("the audit worker ended; the audit is taken up again")
         return _count_death(shop, artifact_id, run.death)
     now = shop.clock()
     with shop.ledger.transaction() as tx:

@@ -27,6 +27,7 @@ from registry.provenance.parcels import (
     ParcelFate,
     ParcelKey,
     intend_parcel,
+    parcels_of,
     record_send,
 )
 from registry.provenance.states import DeliveryState, ParcelState
@@ -41,7 +42,6 @@ _OPEN = (
     DeliveryState.PREPARED,
     DeliveryState.SENDING,
 )
-RETRY_SECONDS = 60
 
 
 def deliver(shop: Workshop, delivery_id: str) -> str:
@@ -74,8 +74,7 @@ def _send(shop: Workshop, delivery: Delivery, shipping: Shipping) -> str:
         if isinstance(outcome, Refused):
             return _refused(shop, delivery, outcome)
         if isinstance(outcome, Unknown):
-            wait = max(outcome.settle_s, RETRY_SECONDS)
-            return _again_later(shop, delivery, outcome.reason, wait)
+            return _again_later(shop, delivery, outcome.reason, outcome.settle_s)
     return _sent(shop, delivery)
 
 
@@ -94,14 +93,19 @@ def _begin(shop: Workshop, delivery: Delivery) -> int:
 def _send_parcel(shop: Workshop, key: ParcelKey, parcel: Parcel, shipping: Shipping) -> SendOutcome:
     new = NewParcel(key, parcel.count, parcel.sha256, parcel.size)
     with shop.ledger.transaction() as tx:
+        was_begun = any(row.key == key for row in parcels_of(tx, key.delivery_id))
         state = intend_parcel(tx, new, shop.clock())
     if state is ParcelState.SENT:
         return Accepted("", shop.clock())
-    # From a run before this one it may be out already, so the channel is asked first; so it is for
-    # a first send, since the intent may be ours from a moment before a kill.
+    # It may be out already, from an attempt before this one or from a run that was cut off.
     fate = shipping.channel.reconcile(key.delivery_id, parcel.number)
     if fate is Fate.SENT:
         outcome: SendOutcome = Accepted("", shop.clock())
+    elif fate is Fate.UNKNOWN and was_begun:
+        # A second message within one attempt would be a copy that the ledger does not count: this
+        # attempt ends in doubt, and the next one sends.
+        wait = shop.settings.delivery.retry_seconds
+        outcome = Unknown("the daemon was cut off while it sent", settle_s=wait)
     else:
         outcome = shipping.channel.send(parcel, shipping.offer.to)
     with shop.ledger.transaction() as tx:
@@ -135,7 +139,7 @@ def _sent(shop: Workshop, delivery: Delivery) -> str:
 def _refused(shop: Workshop, delivery: Delivery, refusal: Refused) -> str:
     match refusal.retry:
         case Retry.LATER:
-            wait = refusal.retry_after_s or RETRY_SECONDS
+            wait = refusal.retry_after_s or shop.settings.delivery.retry_seconds
             return _again_later(shop, delivery, refusal.reason, wait)
         case Retry.HUMAN:
             reason = f"{refusal.reason}; {refusal.what_to_do}"

@@ -46,8 +46,9 @@ def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
     with shop.ledger.reading() as reader:
         candidate = get_candidate(reader, candidate_id)
     if candidate.state is not CandidateState.NOTED or candidate.path is None:
-        # Perhaps a run that was killed after it had recorded the artifact: its leavings go now.
-        _clear(shop, candidate)
+        # Perhaps a run was killed after it had recorded the artifact: what it left goes now.
+        if candidate.state is not CandidateState.NOTED:
+            _clear(shop, candidate, _resumed(shop, candidate))
         return "nothing to do"
     try:
         result = _sealed(shop, candidate)
@@ -67,7 +68,7 @@ def _refuse_other_kinds(candidate: Candidate) -> None:
 
 def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
     custody = shop.custody
-    done = resume(custody.vault, [custody.keyring.vault], candidate.id)
+    done = _resumed(shop, candidate)
     if done is not None:
         return done
     # Only now: what is sealed already is the artifact, whatever the path holds or lacks by now.
@@ -95,20 +96,23 @@ def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
         noted = record_intake(custody, tx, candidate.id, taken, shop.clock())
         if noted.is_new:
             shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
-    _clear(shop, candidate)
+    _clear(shop, candidate, result)
     return "sealed" if noted.is_new else "known"
 
 
-def _clear(shop: Workshop, candidate: Candidate) -> None:
-    """Remove what the vault still keeps for an ended candidate; the notes last, since they say what."""
+def _resumed(shop: Workshop, candidate: Candidate) -> IntakeResult | None:
+    return resume(shop.custody.vault, [shop.custody.keyring.vault], candidate.id)
+
+
+def _clear(shop: Workshop, candidate: Candidate, result: IntakeResult | None) -> None:
+    """Remove what the vault keeps beyond the artifact; the notes last, since they say what."""
     vault = shop.custody.vault
-    done = resume(vault, [shop.custody.keyring.vault], candidate.id)
-    if done is not None:
+    if result is not None:
         with shop.ledger.reading() as reader:
-            kept = find_payload(reader, done.artifact_id)
-        if kept is None or kept.digest != done.payload_digest.value:
+            kept = find_payload(reader, result.artifact_id)
+        if kept is not None and kept.digest != result.payload_digest.value:
             # The same content came again: the payload that counts is the first one's.
-            vault.delete(done.payload_digest)
+            vault.delete(result.payload_digest)
     vault.forget(candidate.id)
 
 
@@ -118,7 +122,7 @@ def _end(shop: Workshop, candidate: Candidate, error: LorasealError) -> str:
     with shop.ledger.transaction() as tx:
         move_candidate(tx, candidate.id, Move((CandidateState.NOTED,), state, now, reason))
         note_event(tx, NewEvent(f"candidate {state.value}", now, detail=reason))
-    _clear(shop, candidate)
+    shop.custody.vault.forget(candidate.id)
     return state.value
 
 

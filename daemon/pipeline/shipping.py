@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.routes import address_of
-from registry.artifacts.durable import (
+from registry.digest import Digest
+from registry.durable import (
     atomic_write,
     ensure_directory,
     pending_file,
     temporary_beside,
 )
-from registry.digest import Digest
 from registry.errors import NotFoundError
 from registry.provenance.deliveries import read_preparation
 from registry.provenance.recipients import get_recipient

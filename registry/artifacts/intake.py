@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from registry.artifacts.digesting import FileDigests
-    from registry.artifacts.durable import PendingFile
     from registry.artifacts.vault import Vault
+    from registry.durable import PendingFile
     from registry.sealing.identities import Identity, Recipient
 
 ADAPTER_CONFIG = "adapter_config.json"

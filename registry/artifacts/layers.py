@@ -62,16 +62,19 @@ def view_layers(
 ) -> Layers:
     """Return the view of `modules`; the first of `prefixes` that a stem begins with is taken off."""
     names = [module[0] for module in modules]
-    geometries = {id(module[3]): module[3] for module in modules}
-    # Modules of the same shapes share one geometry; one translation of all names is many times
-    # faster than one for each (no name holds a line break: the parser refuses it).
+    # Modules of the same shapes share one geometry, so its identity stands for it.
+    sizes = [module[3] for module in modules]
+    keys = [id(size) for size in sizes]
+    geometries = dict(zip(keys, sizes, strict=True))
+    # One translation of all names is many times faster than one for each (no name holds a line
+    # break: the parser refuses it).
     translated = "\n".join(names).translate(_TO_STEM).split("\n") if names else []
-    pairs = set(zip(translated, [id(module[3]) for module in modules], strict=True))
+    pairs = set(zip(translated, keys, strict=True))
     stems = [prefix.translate(_TO_STEM) for prefix in prefixes]
     widths: dict[str, set[tuple[int, int]]] = {}
     for stem, key in pairs:
         geometry = geometries[key]
         start = next((len(prefix) for prefix in stems if stem.startswith(prefix)), 0)
-        sizes = (geometry.inputs or 0, geometry.outputs or 0)
-        widths.setdefault(stem[start:], set()).add(sizes)
+        both = (geometry.inputs or 0, geometry.outputs or 0)
+        widths.setdefault(stem[start:], set()).add(both)
     return Layers({stem: frozenset(found) for stem, found in widths.items()}, names, others)

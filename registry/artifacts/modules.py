@@ -6,6 +6,7 @@ build on it. Header only: no weight is read.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -49,6 +50,9 @@ class AdapterModule(NamedTuple):
         return self.geometry.faults
 
 
+_new_module = functools.partial(tuple.__new__, AdapterModule)
+
+
 @dataclass(frozen=True, slots=True)
 class Pairing:
     """All tensors of a header: those of modules (in file order), and the others."""
@@ -71,6 +75,8 @@ def pair_tensors(header: SafetensorsHeader) -> Pairing:
     """Return every tensor of `header`, in a module or among the others, each exactly once."""
     groups: dict[str, _Group] = {}
     others: list[TensorInfo] = []
+    group: _Group = []
+    last = ""  # tensors of one module mostly stand together
     for tensor in header.tensors:
         name, _, suffix = tensor[0].partition(".")
         role = ROLE_OF_SUFFIX.get(suffix)  # kohya: the module's name has no dot
@@ -79,11 +85,10 @@ def pair_tensors(header: SafetensorsHeader) -> Pairing:
         if role is None:
             others.append(tensor)
             continue
-        group = groups.get(name)
-        if group is None:
-            groups[name] = [(role, tensor)]
-        else:
-            group.append((role, tensor))
+        if name != last:
+            last = name
+            group = groups.setdefault(name, [])
+        group.append((role, tensor))
     others = _claim_ambiguous(groups, others)
     return _build(groups, others)
 
@@ -118,7 +123,7 @@ def _build(groups: dict[str, _Group], others: list[TensorInfo]) -> Pairing:
         known = measured.get(key)
         if known is None:
             known = measured[key] = _measure(key)
-        modules.append(AdapterModule(name, known[0], tuple(group), known[1]))
+        modules.append(_new_module((name, known[0], tuple(group), known[1])))
     if all(module.method == "scale" for module in modules):
         # Without any factor a norm's scale is a weight like others: this is no adapter.
         others = [*others, *(tensor for module in modules for _, tensor in module.tensors)]

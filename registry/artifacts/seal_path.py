@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from registry.artifacts.archive import Member, tar_batches
-from registry.artifacts.durable import pending_file, storage_errors, temporary_beside
 from registry.artifacts.reading import open_source
+from registry.durable import pending_file, storage_errors, temporary_beside
 from registry.errors import FormatError, NotFoundError, UsageError
 from registry.limits import MANIFEST_ENTRIES
 from registry.sealing.armor import ArmoredSink

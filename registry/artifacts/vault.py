@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from blake3 import blake3
 
-from registry.artifacts.durable import (
+from registry.digest import Digest
+from registry.durable import (
     PendingFile,
     atomic_write,
     ensure_directory,
     pending_file,
     remove_durably,
+    remove_leftovers,
 )
-from registry.digest import Digest
 from registry.errors import ContentMismatchError, NotFoundError, UsageError
 from registry.limits import READ_BATCH_BYTES
 from registry.sealing.seal import read_header
@@ -158,6 +159,10 @@ class Vault:
         """Remove what intake left for `candidate`: the ledger has it, or it was given up."""
         remove_durably(self._sidecar_path(candidate))
         remove_durably(self.incoming_path(candidate))
+
+    def sweep(self) -> int:
+        """Remove temporary files of killed writers; return how many. Nobody else may be writing."""
+        return remove_leftovers(self._sidecars)
 
     def unfinished(self) -> tuple[str, ...]:
         """Return the candidates of which a sidecar or an incoming file is left, sorted."""

@@ -158,10 +158,10 @@ def receipt_make_command(
     as_json: bool,
 ) -> None:
     """Verify SEALED once more and write a receipt for it, sealed to the registry, to send back."""
+    from registry.durable import atomic_write
     from registry.verify.acknowledge import Acknowledgement, acknowledge
     from registry.verify.home import SIGNING_NAME
     from registry.verify.inputs import Inputs
-    from registry.verify.writing import replace_file
 
     if bundle is None:
         raise UsageError("--bundle is missing: a receipt names the delivery that the bundle holds")
@@ -181,7 +181,7 @@ def receipt_make_command(
     if made.data is None:
         _answer(made.report, made.report.to_json(), as_json=as_json)
         return
-    replace_file(out, made.data)
+    atomic_write(out, made.data)
     emit(
         {"schema": RECEIPT_SCHEMA, "file": str(out), "level": level, "exit": 0},
         as_json=as_json,

@@ -40,20 +40,25 @@ def read_canonical_rows(text: str, start: int) -> tuple[list[str], Iterable[Row]
     Canonical: no spaces but at the end, fields in the usual order, plain ASCII names, whole bytes, no
     empty tensor, offsets in order from 0 without holes. Names may still repeat: the caller checks.
     """
-    pieces = text.split('"')[text.count('"', 0, start) :]
-    if len(pieces) % _PIECES != 1 or len(pieces) == 1 or not text.startswith('"', start):
+    pieces = text.split('"')
+    first = text.count('"', 0, start)
+    if (len(pieces) - first) % _PIECES != 1 or not text.startswith('"', start):
         return None
     pieces[-1] = pieces[-1].rstrip(" ")
-    if any(set(pieces[place::_PIECES]) != {fixed} for place, fixed in _FIXED):
+
+    def column(place: int) -> list[str]:
+        return pieces[first + place :: _PIECES]
+
+    if any(set(column(place)) != {fixed} for place, fixed in _FIXED):
         return None
-    names = pieces[_NAME::_PIECES]
-    sizes = _sizes(pieces[_DTYPE::_PIECES], pieces[_SHAPE_TEXT::_PIECES])
+    names, dtypes = column(_NAME), column(_DTYPE)
+    sizes = _sizes(dtypes, column(_SHAPE_TEXT))
     if sizes is None or not _are_plain(names):
         return None
     offsets = [0, *itertools.accumulate([size for _, size in sizes])]
     written = [f":[{begin},{end}]}}," for begin, end in itertools.pairwise(offsets)]
     written[-1] = written[-1][:-1] + "}"
-    if offsets[-1] > MAX_OFFSET or written != pieces[_OFFSETS_TEXT::_PIECES]:
+    if offsets[-1] > MAX_OFFSET or written != column(_OFFSETS_TEXT):
         return None
     shapes = [shape for shape, _ in sizes]
     return names, zip(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from registry.durable import create, finish, fsync_directory, temporary_beside, write_all
 from registry.errors import FormatError, LorasealError, NotFoundError
 from registry.limits import KEY_FILE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MODE = 0o600
 _OTHERS = 0o077
 
 
@@ -25,12 +24,14 @@ def write_key_file(path: Path, data: bytes) -> None:
         LorasealError: something has that name already; a key is never overwritten.
         OSError: the folder is missing or not writable, the disk is full; nothing is left behind.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = temporary_beside(path)
     try:
-        _write_new(part, data)
+        with create(part) as stream:
+            write_all(stream, data)
+            finish(stream)
         # link, not rename: it fails where a key has the name already, so no key is ever lost.
         os.link(part, path, follow_symlinks=False)
-        _sync_directory(path.parent)
+        fsync_directory(path.parent)
     except FileExistsError as error:
         raise LorasealError(
             f"{str(path)!r} exists already",
@@ -83,19 +84,3 @@ def _check(status: os.stat_result, path: Path) -> None:
             "others may have read it",
             hint=f"run chmod 600 {path}, and replace the key if the machine has other users",
         )
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, _MODE), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

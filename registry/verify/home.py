@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.durable import atomic_write, ensure_directory
 from registry.errors import NotFoundError, UsageError
 from registry.formats.enrolment_file import EnrolmentRequest
 from registry.formats.moments import to_text
@@ -14,7 +15,6 @@ from registry.sealing.key_files import write_key_file
 from registry.sealing.seal import seal_bytes
 from registry.sealing.signing import SigningKey
 from registry.verify.enrolments import enrolment_words, make_enrolment
-from registry.verify.writing import make_directory, replace_file
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,7 +53,7 @@ def ensure_keys(home: Path, now: datetime, passphrase: bytes | None = None) -> R
         )
     if present:
         return _load(home, passphrase)
-    make_directory(home)
+    ensure_directory(home)
     identity, signing = X25519Identity.generate(), SigningKey.generate()
     text = (
         f"# made by loraseal enrol, {to_text(now)}; a secret: keep it and never send it\n"
@@ -84,7 +84,7 @@ def write_enrolment(target: Path, data: bytes) -> None:
     Raises:
         LorasealError: cannot write there.
     """
-    replace_file(target, data)
+    atomic_write(target, data)
 
 
 def load_signing_key(path: Path, passphrase: bytes | None = None) -> SigningKey:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.durable import atomic_write, ensure_directory
 from registry.errors import FormatError, LorasealError
 from registry.formats.canonical import Json, dump_canonical, parse_canonical
 from registry.formats.envelope import Envelope
 from registry.formats.fields import Fields
 from registry.limits import MEMORY_BYTES, PROOF_BYTES
-from registry.verify.writing import make_directory, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,8 +87,8 @@ def save_memory(path: Path, memory: Memory) -> None:
     Raises:
         LorasealError: no permission, disk full; what was remembered before still is.
     """
-    make_directory(path.parent)
-    replace_file(path, memory.to_bytes())
+    ensure_directory(path.parent)
+    atomic_write(path, memory.to_bytes())
 
 
 def try_save_memory(path: Path, memory: Memory) -> str | None:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from registry.durable import (
+    create,
+    discard,
+    ensure_directory,
+    finish,
+    fsync_directory,
+    place,
+    storage_errors,
+    temporary_beside,
+    write_all,
+)
 from registry.errors import UsageError
 from registry.formats.predicates.delivery import FORM_RAW
 from registry.sealing.seal import Opened, open_sealed
 from registry.verify.content import open_file
 from registry.verify.payload import Writer, take_payload
-from registry.verify.writing import (
-    create,
-    discard,
-    finish,
-    make_directory,
-    part_beside,
-    place,
-    sync_folder,
-    write_all,
-    writing_errors,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,9 +75,9 @@ def pending_output(opened: Opened, delivery: Delivery, out: Path) -> Iterator[Pe
         LorasealError: cannot write there, disk full; nothing is left.
     """
     target = _target(delivery, out)
-    part = part_beside(target)
+    part = temporary_beside(target)
     try:
-        with writing_errors(target):
+        with storage_errors(target):
             _write(opened, delivery, part)
         yield PendingOutput(part, target, sum(entry.size for entry in delivery.files))
     finally:
@@ -94,11 +94,11 @@ def open_unverified(sealed: Path, identities: Sequence[Identity], out: Path) -> 
         LorasealError: cannot write there.
     """
     target = out / sealed.name.removesuffix(".age") if out.is_dir() else out
-    part = part_beside(target)
+    part = temporary_beside(target)
     try:
         with open_file(sealed) as source:
             opened = open_sealed(source, identities)
-            with writing_errors(target), create(part) as stream:
+            with storage_errors(target), create(part) as stream:
                 size, start = _copy(opened, stream)
                 finish(stream)
         place(part, target)
@@ -126,19 +126,19 @@ class _Folder:
     def __init__(self, part: Path) -> None:
         self._part = part
         self._made = {part}
-        make_directory(part)
+        ensure_directory(part)
 
     @contextmanager
     def file(self, path: str) -> Iterator[Writer]:
         place_at = self._part.joinpath(*PurePosixPath(path).parts)
-        make_directory(place_at.parent)
+        ensure_directory(place_at.parent)
         self._made.update(item for item in place_at.parents if self._part in item.parents)
         with _written(place_at) as write:
             yield write
 
     def finish(self) -> None:
         for folder in self._made:
-            sync_folder(folder)
+            fsync_directory(folder)
 
 
 @contextmanager

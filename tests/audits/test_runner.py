@@ -172,6 +172,13 @@ def test_a_plug_in_may_not_take_the_place_of_a_built_in():
         find_specs(["structure"], plugins=["structure"])
 
 
+def test_a_rule_named_twice_or_a_plug_in_that_nobody_supplies_is_refused():
+    with pytest.raises(UsageError, match="twice"):
+        find_specs(["structure", "structure"])
+    with pytest.raises(UsageError, match="0 installed distributions"):
+        find_specs(["structure"], plugins=["no_such_plug_in"])
+
+
 def test_the_catalog_knows_what_the_audits_say_of_themselves():
     pytest.importorskip("torch")
     for spec in BUILT_IN:

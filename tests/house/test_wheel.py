@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.verify.world import World, make_world
+from tests.verify.world import written_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,14 +92,8 @@ def run(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedPro
 def test_base_install_verifies_a_delivery(wheel: Path, tmp_path: Path) -> None:
     programs = environment(tmp_path / "env", wheel, ())
     world: World = make_world(tmp_path / "world")
-    arguments = [
-        "verify",
-        world.sealed_path,
-        "--bundle",
-        world.bundle_path,
-        "--key",
-        world.root_key_text,
-    ]
+    sealed, bundle, root = written_delivery(tmp_path / "world")
+    arguments = ["verify", sealed, "--bundle", bundle, "--key", root]
     done = run(programs / "loraseal", *arguments, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["verified"] is True

@@ -123,7 +123,7 @@ def test_folder_that_fails_while_writing_keeps_nothing_half_written(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr("signal_bridge.durable.os.fsync", fail)
+        patched.setattr("registry.durable.os.fsync", fail)
         status = rig.channel.check()
         outcome = rig.channel.send(parcels[0], rig.to)
     assert status.health is Health.UNAVAILABLE

@@ -218,7 +218,7 @@ def test_unwritable_place_says_what_to_do(
     sealed, _ = delivered.write(tmp_path)
     report = _run(Task(world.given(delivered), sealed, out=tmp_path / "no" / "folder" / "out"))
     assert report.exit_code == 1
-    assert "create it first" in str(report.error.hint if report.error else "")
+    assert "create that folder first" in str(report.error.hint if report.error else "")
 
 
 def test_full_disk_leaves_nothing(

@@ -388,3 +388,15 @@ def _intake(files: dict[str, bytes], payload_digest: Digest, now: datetime) -> I
         method="lora",
         family="sd15",
     )
+
+
+def written_delivery(folder: Path) -> tuple[Path, Path, str]:
+    """Write a delivery made at this moment; return sealed file, bundle, and the root key in hex.
+
+    For commands run as whole processes, which judge freshness by the real clock.
+    """
+    world = World.make()
+    world.now = datetime.now(UTC)
+    folder.mkdir(parents=True, exist_ok=True)
+    sealed, bundle = world.deliver().write(folder)
+    return sealed, bundle, world.root.public_raw.hex()

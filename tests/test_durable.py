@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifacts.durable import (
+from registry.durable import (
     atomic_write,
     ensure_directory,
     pending_file,
@@ -20,7 +20,7 @@ from registry.artifacts.durable import (
 )
 from registry.errors import LorasealError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_full_disk_says_what_to_do_and_leaves_nothing(tmp_path: Path) -> None:
     # A real full disk: a tiny tmpfs in a mount namespace of its own.
     script = (
         "import sys; from pathlib import Path\n"
-        "from registry.artifacts.durable import atomic_write\n"
+        "from registry.durable import atomic_write\n"
         "from registry.errors import LorasealError\n"
         "where = Path(sys.argv[1])\n"
         "try: atomic_write(where / 'x', bytes(2 << 20))\n"

@@ -1,5 +1,7 @@
 """Durable writes: after a return the bytes survive a power cut, after an error nothing is left.
 
+The one module that renames into place, for the host's vault, the recipient's opener and the channels.
+
 The calls of a safe write, in order: create a new file beside its target (`O_EXCL`, mode first) -> write
 -> `fsync` -> `rename` -> `fsync` of the directory. Every write of the host goes through here.
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
+import shutil
 from typing import TYPE_CHECKING, BinaryIO
 
 from registry.errors import LorasealError
@@ -22,6 +26,10 @@ PART_SUFFIX = ".part"
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(PART_SUFFIX))
+
+# A directory on FAT or a network mount may refuse fsync; its files were synced one by one.
+_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES})
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, then run it again; nothing half-written was left",
     errno.EDQUOT: "the quota of this user is used up: free space or raise it, then run it again",
@@ -31,6 +39,9 @@ _ADVICE = {
     errno.ENOENT: "create that folder first, or check that the disk is mounted",
     errno.EFBIG: "that disk or this user does not allow files of that size: choose another folder",
     errno.EIO: "the disk reported an error: check its health before trying again",
+    errno.EISDIR: "that name is a folder: give the name of a file",
+    errno.ENOTEMPTY: "that folder holds something: give a name that does not exist yet",
+    errno.EEXIST: "that name is taken: give a name that does not exist yet",
 }
 
 
@@ -47,8 +58,7 @@ class PendingFile:
     def settle(self) -> None:
         """Bring what was written onto the disk, still under the temporary name."""
         with storage_errors(self.path.parent):
-            self.stream.flush()
-            os.fsync(self.stream.fileno())
+            finish(self.stream)
 
     def commit(self, target: Path) -> None:
         """Bring the bytes onto the disk and give them the name `target`, replacing what has it.
@@ -70,10 +80,8 @@ def pending_file(path: Path, *, mode: int = FILE_MODE) -> Iterator[PendingFile]:
     Raises:
         LorasealError: it exists, or cannot be created; disk full and the like while it is written.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with storage_errors(path):
-        descriptor = os.open(path, flags, mode)
-        stream: BinaryIO = open(descriptor, "wb", buffering=0)  # noqa: SIM115, PTH123 - closed below; from a descriptor
+        stream = create(path, mode=mode)
     pending = PendingFile(stream, path)
     try:
         with storage_errors(path):
@@ -93,10 +101,65 @@ def atomic_write(path: Path, data: bytes | Iterable[bytes], *, mode: int = FILE_
         LorasealError: disk full, no permission, folder missing; `path` is as it was.
     """
     chunks = (data,) if isinstance(data, bytes) else data
-    with pending_file(temporary_beside(path), mode=mode) as pending:
-        for chunk in chunks:
-            write_all(pending.stream, chunk)
-        pending.commit(path)
+    with storage_errors(path):
+        write_whole(path, chunks, mode=mode)
+
+
+def write_whole(target: Path, batches: Iterable[bytes], *, mode: int = FILE_MODE) -> None:
+    """Write `batches` to `target` as `atomic_write` does, for callers who judge system errors themselves.
+
+    Raises:
+        OSError: as the system says; nothing of the target has changed then. What `batches` raises.
+    """
+    part = temporary_beside(target)
+    try:
+        with create(part, mode=mode) as stream:
+            for batch in batches:
+                write_all(stream, batch)
+            finish(stream)
+        part.rename(target)
+    except BaseException:
+        discard(part)
+        raise
+    fsync_directory(target.parent)
+
+
+def create(path: Path, *, mode: int = FILE_MODE) -> BinaryIO:
+    """Return a new file, open for writing and without a buffer.
+
+    Raises:
+        OSError: it exists, or cannot be created.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, mode), "wb", buffering=0)
+
+
+def finish(stream: BinaryIO) -> None:
+    """Bring what was written to `stream` onto the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def place(part: Path, target: Path) -> None:
+    """Give `part` (a file or a folder, on the disk already) the name `target`, durably.
+
+    A file replaces what had the name; a folder replaces an empty folder only.
+
+    Raises:
+        LorasealError: what the system said; `target` is as it was.
+    """
+    with storage_errors(target):
+        part.rename(target)
+        fsync_directory(target.parent)
+
+
+def discard(part: Path) -> None:
+    """Remove a part that was not placed; a failing removal must not hide what led here."""
+    with contextlib.suppress(OSError):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
@@ -110,6 +173,15 @@ def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
 def temporary_beside(path: Path) -> Path:
     """Return an unused hidden name in the folder of `path`, on the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART_SUFFIX}")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove temporary files that killed processes left in `folder`; return how many.
+
+    For folders in which this process alone writes: a temporary file there belongs to nobody.
+    """
+    left = [path for path in folder.glob(f".*{PART_SUFFIX}") if _TEMPORARY.fullmatch(path.name)]
+    return sum(remove_durably(path) for path in left)
 
 
 def ensure_directory(path: Path, *, mode: int = DIRECTORY_MODE) -> None:
@@ -135,10 +207,13 @@ def remove_durably(path: Path) -> bool:
 
 
 def fsync_directory(path: Path) -> None:
-    """Bring the names in the directory `path` onto the disk."""
+    """Bring the names in the directory `path` onto the disk, where its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,471 @@
+"""Someone who can write the database file: may delay deliveries, releases and redirects nothing.
+
+Each test changes rows by SQL in a registry that has released "good" to Alice, holds "held" and rejected
+"bad", then has a delivery made. Promise: it ends failed with a reason, and the channel's folder holds
+what it held before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from daemon.custody.checking import check_all
+from daemon.custody.holder import About, keep_statement
+from daemon.custody.opening import payload_in_memory
+from daemon.custody.decisions import decide_by_operator
+from daemon.custody.revoking import withdraw_artifact
+from daemon.keyring import load_operator
+from registry.attest import ReleaseTerms, attest_release, new_id
+from registry.errors import DeniedError, LorasealError, SignatureError, VerificationError
+from registry.formats.findings import Decision, Outcome
+from registry.formats.predicates.release import Release
+from registry.provenance.statements import statements_of
+from registry.sealing.signing import SigningKey
+from registry.verify.signed import verify_statement
+from tests.daemon.registry_on_disk import Registry
+from tests.daemon.rig import Rig, artifact_named, carried, database_of, sql
+
+pytestmark = pytest.mark.xdist_group("lived")
+
+DELIVERY = "dead" * 8
+
+
+@pytest.fixture
+def forger(lived_rig: Rig) -> Iterator[Rig]:
+    """A rig whose channel folder must not change, whatever the test does to rows."""
+    before = lived_rig.carried()
+    yield lived_rig
+    assert lived_rig.carried() == before
+
+
+def plan(rig: Rig, name: str, to: str = "Bob", delivery: str = DELIVERY) -> None:
+    """Insert a planned delivery by SQL and its job as the daemon would find it."""
+    (recipient,) = rig.one("select id from reg_recipient order by at, rowid limit 1 offset ?", to == "Bob")
+    moment = "2026-01-01 00:00:00.000000"
+    sql(
+        rig.registry,
+        "insert into reg_delivery (id, artifact_id, rendition, recipient_id, channel, ordinal, state, "
+        "attempts, planned_at, moved_at) values (?, ?, 'original', ?, 'folder', 1, 'planned', 0, ?, ?)",
+        *(delivery, artifact_named(rig.registry, name), recipient, moment, moment),
+    )
+
+
+def outcome(rig: Rig, delivery: str = DELIVERY) -> tuple[str, str]:
+    """Run the delivery; return its state and the reason that it was given."""
+    from daemon.pipeline.deliver_step import deliver
+
+    deliver(rig.shop, delivery)
+    state, reason = rig.one("select state, reason from reg_delivery where id=?", delivery)
+    return str(state), str(reason)
+
+
+def pretend_released(rig: Rig, name: str) -> str:
+    artifact = artifact_named(rig.registry, name)
+    sql(rig.registry, "update reg_artifact set state='released', reason=null where id=?", artifact)
+    return artifact
+
+
+def statement(rig: Rig, artifact: str, kind: str) -> str:
+    (digest,) = rig.one(
+        "select digest from reg_statement where artifact_id=? and kind like ? order by leaf_index desc limit 1",
+        *(artifact, f"%{kind}%"),
+    )
+    return str(digest)
+
+
+@contextlib.contextmanager
+def without_triggers(registry: Registry) -> Iterator[sqlite3.Connection]:
+    """A writer of the file drops triggers and foreign keys first."""
+    with contextlib.closing(sqlite3.connect(database_of(registry), timeout=30)) as base:
+        base.execute("pragma foreign_keys=off")
+        names = base.execute("select name from sqlite_master where type='trigger'").fetchall()
+        for (name,) in names:
+            base.execute(f"drop trigger {name}")
+        yield base
+        base.commit()
+
+
+def test_the_planted_delivery_of_a_released_artifact_would_go_out(lived_rig: Rig) -> None:
+    """The honest twin of all that follows: with nothing forged, the same plan delivers."""
+    plan(lived_rig, "good")
+    assert outcome(lived_rig)[0] == "sent"
+    assert "Bob/good.age" in lived_rig.carried()
+
+
+@pytest.mark.parametrize("name", ["held", "bad"])
+def test_state_changed_to_released_by_hand_releases_nothing(forger: Rig, name: str) -> None:
+    plan(forger, name)
+    pretend_released(forger, name)
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "expected 'released'" in reason
+
+
+def test_forged_decision_row_releases_nothing(forger: Rig) -> None:
+    artifact = artifact_named(forger.registry, "held")
+    sql(
+        forger.registry,
+        "update reg_decision set outcome='released', decided_by='operator' where artifact_id=?",
+        artifact,
+    )
+    plan(forger, "held")
+    pretend_released(forger, "held")
+    assert outcome(forger)[0] == "failed"
+
+
+def test_release_statement_copied_from_another_artifact_releases_nothing(forger: Rig) -> None:
+    good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
+    plan(forger, "bad")
+    pretend_released(forger, "bad")
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_statement where digest=?", (statement(forger, bad, "release"),))
+        base.execute(
+            "update reg_statement set artifact_id=? where digest=?",
+            (bad, statement(forger, good, "release")),
+        )
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "verdicts" in reason or "another artifact" in reason or "different artifacts" in reason
+
+
+def test_everything_signed_about_a_good_artifact_under_a_bad_ones_id_releases_nothing(
+    forger: Rig,
+) -> None:
+    """The whole chain agrees in itself, and is not of the artifact that the delivery names."""
+    good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
+    plan(forger, "bad")
+    with without_triggers(forger.registry) as base:
+        base.execute("update reg_statement set artifact_id='x' where artifact_id=?", (bad,))
+        base.execute("update reg_statement set artifact_id=? where artifact_id=?", (bad, good))
+    state, reason = outcome(forger)
+    assert (state, reason) == ("failed", "the delivery is of another artifact than was released")
+
+
+def test_verdicts_of_a_good_artifact_do_not_decide_a_bad_one(forger: Rig) -> None:
+    """Custody must not even sign a release over verdicts that are about something else."""
+    good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
+    sql(forger.registry, "update reg_artifact set state='audited' where id=?", bad)
+    with without_triggers(forger.registry) as base:
+        like = "%verdict%"
+        base.execute("update reg_statement set artifact_id='x' where artifact_id=? and kind like ?", (bad, like))
+        base.execute("update reg_statement set artifact_id=? where artifact_id=? and kind like ?", (bad, good, like))
+    with pytest.raises(DeniedError, match="another artifact"):
+        from daemon.pipeline.decide_step import decide_artifact
+
+        decide_artifact(forger.shop, bad)
+    assert forger.rows("select outcome from reg_decision where artifact_id=? and outcome='released'", bad) == []
+
+
+def test_verdict_envelope_replaced_by_another_rows_is_refused(forger: Rig) -> None:
+    good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
+    plan(forger, "good")
+    with without_triggers(forger.registry) as base:
+        base.execute(
+            "update reg_statement set sealed_envelope=(select sealed_envelope from reg_statement where digest=?) "
+            "where digest=?",
+            (statement(forger, bad, "verdict"), statement(forger, good, "verdict")),
+        )
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "belongs to another row" in reason
+
+
+def test_verdict_statement_that_is_gone_is_missed(forger: Rig) -> None:
+    good = artifact_named(forger.registry, "good")
+    plan(forger, "good")
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_statement where digest=?", (statement(forger, good, "verdict"),))
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "verdicts" in reason
+
+
+def test_delivery_row_pointed_to_another_artifact_wraps_nothing(forger: Rig) -> None:
+    plan(forger, "good")
+    bad = artifact_named(forger.registry, "bad")
+    sql(forger.registry, "update reg_delivery set artifact_id=? where id=?", bad, DELIVERY)
+    assert outcome(forger)[0] == "failed"
+
+
+def test_prepared_delivery_pointed_to_another_artifact_is_not_sent(forger: Rig) -> None:
+    (made,) = forger.one("select id from reg_delivery")
+    bad = artifact_named(forger.registry, "bad")
+    shutil.rmtree(forger.shop.custody.paths.outbox)
+    sql(
+        forger.registry,
+        "update reg_delivery set artifact_id=?, state='prepared' where id=?",
+        *(bad, made),
+    )
+    assert outcome(forger, str(made))[0] == "failed"
+
+
+def test_prepared_delivery_pointed_to_another_recipient_is_not_sent(forger: Rig) -> None:
+    (made,) = forger.one("select id from reg_delivery")
+    sql(
+        forger.registry,
+        "update reg_delivery set state='prepared', recipient_id="
+        "(select id from reg_recipient where id != recipient_id) where id=?",
+        made,
+    )
+    state, reason = outcome(forger, str(made))
+    assert state == "failed"
+    assert "another recipient" in reason
+
+
+def test_recipient_keys_swapped_for_anothers_sealed_columns_wrap_nothing(forger: Rig) -> None:
+    plan(forger, "good")
+    sql(
+        forger.registry,
+        "update reg_recipient set sealed_age_recipient="
+        "(select sealed_age_recipient from reg_recipient as r where r.id != reg_recipient.id)",
+    )
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "belongs to another row" in reason
+
+
+def test_recipient_row_pointed_to_anothers_enrolment_wraps_nothing(forger: Rig) -> None:
+    plan(forger, "good")
+    ids = [str(row[0]) for row in forger.rows("select enrolment_digest from reg_recipient order by at")]
+    sql(forger.registry, "update reg_recipient set enrolment_digest=?", ids[0])
+    state, reason = outcome(forger)
+    assert (state, reason) == ("failed", "the delivery is to another recipient than was enrolled")
+
+
+def test_payload_digest_swapped_in_the_rendition_row_changes_nothing(lived_rig: Rig) -> None:
+    """What is wrapped is the payload of the signed intake, whatever the row says by now."""
+    good, bad = (artifact_named(lived_rig.registry, name) for name in ("good", "bad"))
+    digests = dict(lived_rig.rows("select artifact_id, payload_digest from reg_rendition"))
+    plan(lived_rig, "good")
+    sql(
+        lived_rig.registry,
+        "update reg_rendition set payload_digest=? where artifact_id=?",
+        *(digests[bad], good),
+    )
+    assert outcome(lived_rig)[0] == "sent"
+    (shipped,) = lived_rig.one("select payload_digest from reg_delivery where id=?", DELIVERY)
+    assert shipped == digests[good]
+
+
+def test_audit_reads_the_payload_of_the_signed_intake(forger: Rig) -> None:
+    good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
+    digests = dict(forger.rows("select artifact_id, payload_digest from reg_rendition"))
+    with payload_in_memory(forger.shop.custody, bad) as payload:
+        size = payload.descriptor
+        import os
+
+        before = os.pread(size, 1 << 20, 0)
+    sql(
+        forger.registry,
+        "update reg_rendition set payload_digest=? where artifact_id=?",
+        *(digests[good], bad),
+    )
+    with payload_in_memory(forger.shop.custody, bad) as payload:
+        assert os.pread(payload.descriptor, 1 << 20, 0) == before
+
+
+def test_artifact_without_signed_intake_is_not_opened(forger: Rig) -> None:
+    bad = artifact_named(forger.registry, "bad")
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_statement where digest=?", (statement(forger, bad, "intake"),))
+    with pytest.raises(DeniedError, match="no signed intake"), payload_in_memory(forger.shop.custody, bad):
+        raise AssertionError("opened")
+
+
+def test_statement_by_a_key_of_nobody_stops_the_delivery(forger: Rig) -> None:
+    held = artifact_named(forger.registry, "held")
+    plan(forger, "held")
+    plant_release(forger, held, SigningKey.generate(), reason="trust me")
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "key" in reason
+
+
+@pytest.mark.parametrize("reason", [None, "by hand"])
+def test_release_by_policy_and_release_by_operator_need_their_own_keys(
+    forger: Rig, reason: str | None
+) -> None:
+    """A release that says `policy` is the statement key's, one that says `operator` the operator's."""
+    held = artifact_named(forger.registry, "held")
+    operator = load_operator(forger.shop.custody.paths)
+    wrong = operator if reason is None else forger.shop.custody.keyring.statement
+    plan(forger, "held")
+    plant_release(forger, held, wrong, reason=reason)
+    state, words = outcome(forger)
+    assert state == "failed"
+    assert "expected a" in words
+
+
+def test_release_by_policy_over_a_verdict_that_does_not_stand_is_refused(forger: Rig) -> None:
+    """Even custody's own key does not make a held artifact go."""
+    held = artifact_named(forger.registry, "held")
+    plan(forger, "held")
+    plant_release(forger, held, forger.shop.custody.keyring.statement, reason=None)
+    state, words = outcome(forger)
+    assert state == "failed"
+    assert "lets that stand" in words
+
+
+def test_operator_cannot_overrule_failure_even_with_the_key(forger: Rig) -> None:
+    bad = artifact_named(forger.registry, "bad")
+    sql(forger.registry, "update reg_artifact set state='held' where id=?", bad)
+    operator = load_operator(forger.shop.custody.paths)
+    ruling = (Outcome.RELEASED, "I insist", forger.shop.policy)
+    with pytest.raises(DeniedError, match="not failure"), forger.shop.ledger.transaction() as tx:
+        decide_by_operator(forger.shop.custody, tx, bad, ruling, (operator, forger.clock()))
+
+
+def test_revocation_row_deleted_after_a_list_was_signed_stays_revoked(forger: Rig) -> None:
+    good = artifact_named(forger.registry, "good")
+    custody = forger.shop.custody
+    operator = load_operator(custody.paths)
+    withdraw_artifact(custody, good, "withdrawn", operator, forger.clock())
+    plan(forger, "good")
+    sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_revocation")
+        base.execute("delete from reg_statement where kind like '%revocation%'")
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "revoked" in reason
+
+
+def test_revocation_and_every_status_list_deleted_stays_revoked(forger: Rig) -> None:
+    """The newest list is kept outside the database too, as the log's head is."""
+    good = artifact_named(forger.registry, "good")
+    custody = forger.shop.custody
+    withdraw_artifact(custody, good, "withdrawn", load_operator(custody.paths), forger.clock())
+    plan(forger, "good")
+    sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_revocation")
+        base.execute("delete from reg_status_list")
+        base.execute("update reg_statement set kind='other' where kind like '%revocation%'")
+    state, reason = outcome(forger)
+    assert state == "failed"
+    assert "revoked" in reason
+
+
+def test_delivery_prepared_before_a_revocation_is_not_sent_after_it(forger: Rig) -> None:
+    """Also when the cancelled row is put back by hand."""
+    (made,) = forger.one("select id from reg_delivery")
+    custody = forger.shop.custody
+    operator = load_operator(custody.paths)
+    good = artifact_named(forger.registry, "good")
+    withdraw_artifact(custody, good, "withdrawn", operator, forger.clock())
+    sql(forger.registry, "update reg_delivery set state='prepared' where id=?", made)
+    state, reason = outcome(forger, str(made))
+    assert state == "failed"
+    assert "revoked" in reason
+
+
+def test_planted_revocation_by_a_stranger_is_not_skipped(forger: Rig) -> None:
+    from registry.attest import attest
+    from registry.formats.moments import to_text
+    from registry.formats.predicates.revocation import Revocation
+
+    good = artifact_named(forger.registry, "good")
+    plan(forger, "good")
+    fake = Revocation(artifact_id="0" * 64, status_id=None, reason_code="x", at=to_text(forger.clock()))
+    with forger.shop.ledger.transaction() as tx:
+        envelope = attest(fake, SigningKey.generate())
+        keep_statement(tx, envelope, Revocation.TYPE, forger.clock(), About(artifact_id=good))
+    assert outcome(forger)[0] == "failed"
+
+
+def test_old_database_put_back_signs_nothing(lived_rig: Rig) -> None:
+    registry = lived_rig.registry
+    before = {path: path.read_bytes() for path in database_files(registry)}
+    plan(lived_rig, "good")
+    assert outcome(lived_rig)[0] == "sent"
+    lived_rig.shop.ledger.engine.dispose()
+    for path in database_files(registry):
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
+    plan(lived_rig, "good", delivery="beef" * 8)
+    delivered = lived_rig.carried()
+    state, reason = outcome(lived_rig, "beef" * 8)
+    assert state == "failed"
+    assert "older database" in reason
+    assert lived_rig.carried() == delivered
+    found = {check.name: check.problems for check in check_all(lived_rig.shop.custody, lived_rig.clock())}
+    assert found["log head"]
+
+
+def test_up_on_an_old_database_exits_5_and_says_what_to_do(lived_rig: Rig) -> None:
+    registry = lived_rig.registry
+    before = {path: path.read_bytes() for path in database_files(registry)}
+    plan(lived_rig, "good")
+    assert outcome(lived_rig)[0] == "sent"
+    lived_rig.shop.ledger.engine.dispose()
+    for path in database_files(registry):
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
+    result = registry.run("up", "--once", "--quiet", "--config", registry.settings, code=5)
+    assert "older database was put in place" in result.stderr
+    assert "what to do: restore the newest database" in result.stderr
+
+
+def test_leaf_rewritten_under_a_signed_head_is_another_history(forger: Rig) -> None:
+    plan(forger, "good")
+    with without_triggers(forger.registry) as base:
+        base.execute("update reg_log_node set hash=zeroblob(32) where level=0")
+    state, reason = outcome(forger)
+    assert state == "failed"
+
+
+def test_fsck_finds_a_statement_whose_kind_was_changed(forger: Rig) -> None:
+    with without_triggers(forger.registry) as base:
+        base.execute("update reg_statement set kind='other' where kind like '%intake%'")
+    found = {check.name: check.problems for check in check_all(forger.shop.custody, forger.clock())}
+    assert any("unknown kind" in problem for problem in found["signatures"])
+
+
+def test_fsck_of_an_honest_registry_finds_nothing(lived_rig: Rig) -> None:
+    checks = list(check_all(lived_rig.shop.custody, lived_rig.clock()))
+    assert [check.name for check in checks if check.problems] == []
+    assert {check.name for check in checks} >= {"ledger", "signatures", "log head", "vault", "orphans"}
+
+
+def test_signed_release_names_what_the_rows_say(lived_rig: Rig) -> None:
+    """Rows are copies: the statement of the released artifact agrees with its decision row."""
+    good = artifact_named(lived_rig.registry, "good")
+    keyset = lived_rig.shop.custody.keyring.keyset
+    with lived_rig.shop.ledger.reading() as reader:
+        (row,) = (item for item in statements_of(reader, good) if item.kind == Release.TYPE)
+    from registry.formats.keyset import KeyRole
+
+    signed = verify_statement(row.envelope, Release, keyset, (KeyRole.STATEMENT,))
+    (outcome_row,) = lived_rig.one("select outcome from reg_decision where artifact_id=?", good)
+    assert signed.predicate.outcome.value == outcome_row == "released"
+
+
+def plant_release(rig: Rig, artifact: str, key: SigningKey, *, reason: str | None) -> None:
+    """Append a release of `artifact` over its own verdicts, signed by `key`, to ledger and log."""
+    from daemon.custody.decisions import signed_verdicts
+
+    custody = rig.shop.custody
+    with rig.shop.ledger.transaction() as tx:
+        verdicts = signed_verdicts(custody, tx, artifact)
+        rules = tuple(item.signed.predicate.rule for item in verdicts)
+        decision = Decision(Outcome.RELEASED, ("forged",), rules, privacy_audited=False)
+        envelopes = tuple(item.envelope for item in verdicts)
+        terms = ReleaseTerms(
+            artifact, rig.shop.policy.digest.value, envelopes, decision, new_id(), reason=reason
+        )
+        envelope = attest_release(terms, key, rig.clock())
+        keep_statement(tx, envelope, Release.TYPE, rig.clock(), About(artifact_id=artifact))
+    sql(rig.registry, "update reg_artifact set state='released' where id=?", artifact)
+
+
+def database_files(registry: Registry) -> list:
+    base = database_of(registry)
+    return [path for path in base.parent.glob(base.name + "*") if path.is_file()]
