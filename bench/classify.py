@@ -13,13 +13,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from registry.artifacts.classify import classify
 from registry.formats.safetensors import dump_header, lay_out, parse_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TARGET_MS = 5.0
 RANK = 16

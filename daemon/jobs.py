@@ -56,6 +56,7 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     ),
     DeliveryState.SENT: frozenset(
         {
+            DeliveryState.PREPARED,
             DeliveryState.SENDING,
             DeliveryState.UNCONFIRMED,
             DeliveryState.CANCELLED,

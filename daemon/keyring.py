@@ -22,6 +22,7 @@ from registry.formats.keyset import (
     KeyEntry,
     KeyRole,
     Keyset,
+    key_id_of,
     parse_keyset,
 )
 from registry.formats.moments import to_text
@@ -129,16 +130,21 @@ def load_keyring(paths: RegistryPaths) -> Keyring:
         for role, name in _SIGNING_FILES.items()
         if role is not KeyRole.OPERATOR
     }
-    for role, key in keys.items():
-        _check_listed(keyset, role, key.key_id)
+    oms = P256Key.load(paths.keys / _OMS_FILE)
+    receipt = _load_raw(paths.keys / RECEIPT_FILE)
+    receipt_public = X25519PrivateKey.from_private_bytes(receipt).public_key().public_bytes_raw()
+    ids = {role: key.key_id for role, key in keys.items()}
+    ids |= {KeyRole.OMS: oms.key_id, KeyRole.RECEIPT: key_id_of(receipt_public)}
+    for role, key_id in ids.items():
+        _check_listed(keyset, role, key_id)
     return Keyring(
         statement=keys[KeyRole.STATEMENT],
         log=keys[KeyRole.LOG],
         host=keys[KeyRole.HOST],
         auditor=keys[KeyRole.AUDITOR],
-        oms=P256Key.load(paths.keys / _OMS_FILE),
+        oms=oms,
         vault=_load_vault(paths.keys / VAULT_FILE),
-        receipt=_load_raw(paths.keys / RECEIPT_FILE),
+        receipt=receipt,
         index=_load_raw(paths.keys / INDEX_FILE),
         keyset=keyset,
         keyset_envelope=envelope,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from registry.errors import NotFoundError, UsageError
 from registry.provenance.candidates import paths_of
 from registry.provenance.recipients import Recipient, find_recipient
-from signal_bridge.catalog import open_channel
+from signal_bridge.catalog import kind_of, open_channel
 from signal_bridge.channel import Address
 
 if TYPE_CHECKING:
@@ -81,16 +81,17 @@ def _covers(route: RouteSettings, paths: list[Path]) -> bool:
     return any(path.is_relative_to(route.watch.absolute()) for path in paths)
 
 
-def address_of(recipient: Recipient, channel: str) -> Address:
-    """Return where `channel` reaches a recipient.
+def address_of(settings: Settings, recipient: Recipient, channel: str) -> Address:
+    """Return where `channel` reaches a recipient: the address of that name, else of its kind.
 
     Raises:
-        UsageError: nowhere: no address for that channel was pinned at enrolment.
+        UsageError: nowhere: no address for that channel was recorded at enrolment.
     """
-    address = recipient.address(channel)
+    kind = next((kind_of(item) for item in settings.channels if item.name == channel), channel)
+    address = recipient.address(channel) or recipient.address(kind)
     if address is None:
         raise UsageError(
             f"the recipient has no address for channel {channel!r}",
-            hint=f"loraseal recipient address NAME {channel} ADDRESS",
+            hint=f"deliver by another channel, or enrol them anew with an address of kind {kind}",
         )
-    return Address(channel, address.value, address.pin)
+    return Address(kind, address.value, address.pin)

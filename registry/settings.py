@@ -58,6 +58,16 @@ class RegistryPaths:
         return self.state / "log-head"
 
     @property
+    def status_list(self) -> Path:
+        """The newest signed status list, outside the database for the same reason."""
+        return self.state / "status-list"
+
+    @property
+    def signing_lock(self) -> Path:
+        """Held while head and status list are signed anew, by daemon or command line."""
+        return self.state / "signing.lock"
+
+    @property
     def lock(self) -> Path:
         """The embedded daemon's lock."""
         return self.state / "daemon.lock"

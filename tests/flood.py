@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 
 _ROUND = 10_000
+# What means something to a parser of JSON, and what must not be there at all.
+_ODD = b'{}[]",:0159 -e\\\xff\x00atn'
 
 
 def flood(example: bytes, count: int) -> Iterator[bytes]:
@@ -29,5 +31,5 @@ def _damaged(example: bytes, dice: bytes) -> bytes:
         elif kind % 4 == 2:
             data[position] ^= 1 << (value % 8)
         else:
-            data[position] = b'{}[]",:0159\\ -e\xff\x00atn'[value % 22]
+            data[position] = _ODD[value % len(_ODD)]
     return bytes(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,9 +154,10 @@ def revoke_command(
 ) -> None:
     """Withdraw an artifact, or one delivery: no further delivery, and `withdrawn` on status lists."""
     from daemon.custody.holder import open_custody
-    from registry.settings import load_paths
+    from daemon.custody.status import publish_status
+    from daemon.settings import load_settings
 
-    paths = load_paths(config)
+    settings, paths = load_settings(config)
     kind = "delivery" if is_delivery else "artifact"
     with open_custody(paths) as custody:
         target, reached = _target(custody, reference, is_delivery=is_delivery)
@@ -166,6 +167,8 @@ def revoke_command(
             _confirm(yes=yes)
             operator = read_operator(paths, passphrase_file)
             news = _withdraw(custody, target, code, operator, is_delivery=is_delivery)
+            valid_for = timedelta(days=settings.delivery.status_valid_days)
+            publish_status(custody, datetime.now(UTC), valid_for)
     payload = {
         "schema": "loraseal/revocation.v1",
         kind: target,

@@ -15,7 +15,7 @@ import click
 from registry.cli.output import emit, guarded, json_option, say
 from registry.durable import atomic_write
 from registry.errors import UsageError
-from registry.settings import REGISTRY_NAME, default_settings, default_state, load_paths
+from registry.settings import REGISTRY_NAME, RegistryPaths, default_settings, default_state
 
 _SETTINGS = """\
 # LoRASeal settings. An unknown key is an error; `loraseal doctor` checks the rest.
@@ -84,7 +84,7 @@ def init_command(
         folder = Path(answer) if answer else None
     text = settings_text(registry, state.absolute(), watched, folder)
     if not dry_run:
-        _make(settings, text)
+        _make(RegistryPaths(settings, registry, state.absolute()), text)
     _tell(settings, state.absolute(), dry_run=dry_run, as_json=as_json)
 
 
@@ -100,19 +100,19 @@ def settings_text(
     )
 
 
-def _make(settings: Path, text: str) -> None:
+def _make(paths: RegistryPaths, text: str) -> None:
     from daemon.keyring import create_keyring
     from registry.provenance.database import create_database
     from registry.provenance.migration import upgrade
 
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(settings, text.encode("utf-8"), mode=0o640)
-    paths = load_paths(settings)
     paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     create_keyring(paths)
     database = create_database(paths.database)
     upgrade(database)
     database.dispose()
+    # Last: whatever broke before leaves no settings, so that init can be run again.
+    paths.settings.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(paths.settings, text.encode("utf-8"), mode=0o640)
 
 
 def _tell(settings: Path, state: Path, *, dry_run: bool, as_json: bool) -> None:

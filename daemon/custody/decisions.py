@@ -53,9 +53,10 @@ def signed_verdicts(
 
     Raises:
         SignatureError: a stored verdict is not rightly signed: someone planted it.
+        DeniedError: it is about another artifact: someone moved it here.
     """
     keyset = custody.keyring.keyset
-    return tuple(
+    found = tuple(
         StoredVerdict(
             row.envelope,
             verify_statement(row.envelope, VerdictStatement, keyset, (KeyRole.AUDITOR,)),
@@ -63,6 +64,13 @@ def signed_verdicts(
         for row in statements_of(reader, artifact_id)
         if row.kind == VerdictStatement.TYPE
     )
+    # A good artifact's verdicts, filed under a bad one's id, must not decide it.
+    if any(item.signed.predicate.artifact_id != artifact_id for item in found):
+        raise DeniedError(
+            f"a verdict kept for artifact {artifact_id[:12]} is about another artifact",
+            hint="the database was changed by hand: keep it, run loraseal fsck, restore a backup",
+        )
+    return found
 
 
 def decide_by_policy(

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from daemon.custody.evidence import evidence_for
+from daemon.custody.evidence import PLANTED, evidence_for
 from daemon.custody.holder import About, keep_statement
 from daemon.custody.orders import require_order
 from daemon.custody.receipts import file_key_of
 from daemon.custody.records import payload_of
+from daemon.custody.status import issue_status
 from registry.attest import (
     BundleParts,
     CustodyKeys,
@@ -24,17 +25,16 @@ from registry.attest import (
     assemble_bundle,
     attest_delivery,
     consistency_link,
-    issue_status_list,
     logged_statement,
     new_id,
 )
-from registry.digest import Digest
+from registry.digest import Digest, sha256_of
+from registry.errors import DeniedError, NotFoundError
 from registry.formats.bundle import ConsistencyLink, LoggedStatement, parse_bundle
-from registry.formats.moments import to_text
+from registry.formats.keyset import KeyRole
 from registry.formats.predicates.delivery import Delivery as DeliveryStatement
 from registry.formats.predicates.predicate import parse_predicate
 from registry.formats.proofs import parse_proof
-from registry.formats.status_list import StatusList
 from registry.provenance.artifacts import note_key_class
 from registry.provenance.deliveries import (
     Preparation,
@@ -43,18 +43,13 @@ from registry.provenance.deliveries import (
     read_preparation,
     set_delivery_prepared,
 )
-from registry.provenance.log import log_root, node_store
-from registry.provenance.revocations import (
-    StoredStatusList,
-    next_status_counter,
-    save_status_list,
-    status_entries,
-)
+from registry.provenance.log import node_store
 from registry.provenance.show import summarise
 from registry.provenance.statements import get_statement
 from registry.sealing.identities import parse_recipient
 from registry.sealing.seal import wrap_header
 from registry.verify.chain import PolicyTerms, verify_chain
+from registry.verify.signed import verify_statement
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -115,7 +110,7 @@ def prepare_delivery(
         RevokedError: artifact, release or recipient was revoked.
         NotFoundError: something is missing: a statement, a payload.
     """
-    with custody.delivering:
+    with custody.alone():
         with custody.ledger.reading() as reader:
             custody.head.check(reader, terms.now)
             approved = _approve(custody, rules, reader, delivery_id)
@@ -126,11 +121,37 @@ def prepare_delivery(
         _log_delivery(custody, approved, signed, terms.now)
         head = custody.head.advance(custody.ledger, terms.now)
         with custody.ledger.transaction() as tx:
-            status = _issue_status(custody, tx, head, terms)
+            until = terms.now + terms.status_valid_for
+            status = issue_status(custody, tx, head, (terms.now, until))
             bundle = _bundle(custody, tx, approved, signed, (head, status))
             made = _preparation(plan, header, bundle, signed)
             set_delivery_prepared(tx, delivery_id, made, terms.now)
             note_key_class(tx, plan.payload_digest.value, plan.key_class)
+        custody.status.keep(status)
+
+
+def confirm_delivery(custody: Custody, rules: Rules, delivery_id: str, now: datetime) -> None:
+    """Check again, before it is sent, a delivery that was prepared earlier.
+
+    Days may lie between: it may have been revoked, and its row or its header changed by hand.
+
+    Raises:
+        VerificationError, DeniedError, RevokedError, NotFoundError: as `prepare_delivery`.
+    """
+    with custody.ledger.reading() as reader:
+        custody.head.check(reader, now)
+        _approve(custody, rules, reader, delivery_id)
+        made = read_preparation(reader, delivery_id)
+        if made is None:
+            raise NotFoundError(f"delivery {delivery_id[:12]} was not prepared, or was erased")
+        stored = get_statement(reader, made.statement_digest)
+        artifact_id = get_delivery(reader, delivery_id).artifact_id
+    keyset = custody.keyring.keyset
+    signed = verify_statement(stored.envelope, DeliveryStatement, keyset, (KeyRole.STATEMENT,))
+    said = signed.predicate
+    rows = (delivery_id, artifact_id, made.payload_digest, sha256_of(made.header).value)
+    if rows != (said.delivery_id, said.artifact_id, said.payload_digest.value, said.header_digest):
+        raise DeniedError("what was prepared is not what was signed", hint=PLANTED)
 
 
 def _approve(custody: Custody, rules: Rules, reader: Reader, delivery_id: str) -> _Approved:
@@ -186,25 +207,6 @@ def _log_delivery(
     )
     with custody.ledger.transaction() as tx:
         keep_statement(tx, signed.envelope, DeliveryStatement.TYPE, now, about)
-
-
-def _issue_status(
-    custody: Custody, tx: Transaction, head: Checkpoint, terms: DeliveryTerms
-) -> Envelope:
-    counter, until = next_status_counter(tx), terms.now + terms.status_valid_for
-    status = StatusList(
-        registry=custody.keyring.keyset.registry,
-        counter=counter,
-        issued=to_text(terms.now),
-        valid_until=to_text(until),
-        log_size=head.size,
-        log_root=log_root(tx, head.size).hex(),
-        entries=status_entries(tx),
-    )
-    envelope = issue_status_list(status, custody.keyring.statement)
-    stored = StoredStatusList(counter, terms.now, until, head.size, envelope.to_bytes())
-    save_status_list(tx, stored)
-    return envelope
 
 
 def _bundle(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from registry.provenance.deliveries import Delivery
     from registry.provenance.ledger import Reader
 
-_PLANTED = "the database was changed by hand: keep it, run loraseal fsck, restore a backup"
+PLANTED = "the database was changed by hand: keep it, run loraseal fsck, restore a backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +49,24 @@ class Found:
         """Refuse a delivery whose rows say something else than the verified statements.
 
         Raises:
-            DeniedError: another artifact, another recipient, or other keys.
+            DeniedError: another artifact, another recipient, other keys, or other pins.
         """
         enrolment = chain.enrolment.predicate
         if chain.release.release.predicate.artifact_id != self.delivery.artifact_id:
-            raise DeniedError(
-                "the delivery is of another artifact than was released", hint=_PLANTED
-            )
+            raise DeniedError("the delivery is of another artifact than was released", hint=PLANTED)
         if enrolment.recipient_id != self.delivery.recipient_id:
             raise DeniedError(
-                "the delivery is to another recipient than was enrolled", hint=_PLANTED
+                "the delivery is to another recipient than was enrolled", hint=PLANTED
             )
         if (enrolment.age_recipient, enrolment.signing_key) != (
             self.recipient.age_recipient,
             self.recipient.signing_key,
         ):
-            raise DeniedError(
-                "the recipient's keys are not those that were enrolled", hint=_PLANTED
-            )
+            raise DeniedError("the recipient's keys are not those that were enrolled", hint=PLANTED)
+        pinned = {(item.channel, item.pin) for item in enrolment.channel_pins}
+        known = {(item.channel, item.pin) for item in self.recipient.addresses if item.pin}
+        if pinned != known:
+            raise DeniedError("the recipient's pins are not those that were enrolled", hint=PLANTED)
 
 
 def evidence_for(custody: Custody, reader: Reader, delivery: Delivery) -> Found:
@@ -100,12 +100,14 @@ def _relied_on(rows: tuple[StoredStatement, ...], release: Envelope) -> tuple[En
 def _last(rows: tuple[StoredStatement, ...], kind: str, what: str) -> Envelope:
     found = [row.envelope for row in rows if row.kind == kind]
     if not found:
-        raise DeniedError(f"there is no signed {what} of this artifact", hint=_PLANTED)
+        raise DeniedError(f"there is no signed {what} of this artifact", hint=PLANTED)
     return found[-1]
 
 
 def _status(custody: Custody, reader: Reader) -> StatusList | None:
-    stored = latest_status_list(reader)
+    stored, newest = latest_status_list(reader), custody.status.read()
     if stored is None:
-        return None
-    return verify_status_list(parse_envelope(stored.envelope), custody.keyring.keyset)
+        return newest
+    listed = verify_status_list(parse_envelope(stored.envelope), custody.keyring.keyset)
+    # The one on disk counts when the database has forgotten it.
+    return listed if newest is None or listed.counter >= newest.counter else newest

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from daemon.custody.loghead import LogHead
+from daemon.custody.status import NewestStatus
 from daemon.keyring import Keyring, load_keyring
 from registry.artifacts.vault import Vault
 from registry.attest import attest
@@ -32,18 +34,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """The keys and what they guard. One per process; safe to share between threads.
-
-    `delivering` makes deliveries one after the other: each signs a head of the log, and two heads at
-    once would race for the file outside the database.
-    """
+    """The keys and what they guard. One per process; safe to share between threads."""
 
     paths: RegistryPaths
     keyring: Keyring
     ledger: Ledger
     vault: Vault
     head: LogHead
-    delivering: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    status: NewestStatus
+    _signing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Sign heads and status lists one after the other, here and in every other process.
+
+        Two at once would race for the files outside the database, and leave the older one there.
+        """
+        with self._signing, self.paths.signing_lock.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,8 @@ def open_custody(paths: RegistryPaths) -> Iterator[Custody]:
         with ledger.transaction() as tx:
             confirm_index_key(tx)
         vault.create()
-        yield Custody(paths, keyring, ledger, vault, LogHead(paths.log_head, keyring))
+        head = LogHead(paths.log_head, keyring)
+        yield Custody(paths, keyring, ledger, vault, head, NewestStatus(paths.status_list, keyring))
     finally:
         engine.dispose()
 

@@ -10,11 +10,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from daemon.custody.deliveries import prepare_delivery
+from daemon.custody.deliveries import confirm_delivery, prepare_delivery
 from daemon.engine import Job
 from daemon.jobs import DEADLINE, DELIVER, delivery_sources_of
 from daemon.pipeline.shipping import Shipping, open_shipping
-from registry.errors import DeniedError, LorasealError, RevokedError, VerificationError
+from registry.errors import (
+    DeniedError,
+    FormatError,
+    LorasealError,
+    NotFoundError,
+    UsageError,
+    VerificationError,
+)
 from registry.provenance.deliveries import (
     Delivery,
     begin_attempt,
@@ -55,10 +62,15 @@ def deliver(shop: Workshop, delivery_id: str) -> str:
         if delivery.state is DeliveryState.PLANNED:
             prepare_delivery(shop.custody, shop.rules(), delivery_id, shop.delivery_terms())
             delivery = _read(shop, delivery_id)
+        else:
+            confirm_delivery(shop.custody, shop.rules(), delivery_id, shop.clock())
         shipping = open_shipping(shop, delivery)
-    except (VerificationError, DeniedError, RevokedError) as error:
+    except (VerificationError, DeniedError, FormatError, NotFoundError) as error:
         # The signed chain does not hold: whatever the rows say, nothing leaves.
         return _end(shop, delivery, DeliveryState.FAILED, str(error))
+    except UsageError as error:
+        # No address, say: time does not heal it, so it must not be tried for ever.
+        return _end(shop, delivery, DeliveryState.FAILED, f"{error}; {error.hint}")
     return _send(shop, delivery, shipping)
 
 

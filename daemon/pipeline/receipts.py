@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from daemon.custody.receipts import accept_receipt
-from registry.errors import LorasealError
+from registry.errors import BusyError, LorasealError
 from registry.provenance.cursors import read_cursor, write_cursor
 from registry.provenance.events import NewEvent, note_event
 from signal_bridge.channel import EventKind
@@ -39,6 +39,9 @@ def _handle(shop: Workshop, channel: str, event: ChannelEvent) -> None:
     if event.kind is EventKind.RECEIPT and event.sealed_receipt is not None:
         try:
             accept_receipt(shop.custody, event.sealed_receipt, shop.clock())
+        except BusyError:
+            # Not the receipt's fault: the cursor stays, and it is taken at the next look.
+            raise
         except LorasealError as error:
             # Anybody can put a file there. It is noted and dropped; its words are ours, not its own.
             _note(shop, "receipt refused", event, f"{channel}: {type(error).__name__}")

@@ -61,7 +61,8 @@ def open_shipping(shop: Workshop, delivery: Delivery) -> Shipping:
     channel = shop.channels[delivery.channel]
     shipment = Shipment(delivery.id, name, sealed, bundle, folder)
     parcels = plan_parcels(shipment, max_bytes=channel.capabilities.max_parcel_bytes)
-    return Shipping(channel, Offer(delivery.id, address_of(recipient, delivery.channel), parcels))
+    to = address_of(shop.settings, recipient, delivery.channel)
+    return Shipping(channel, Offer(delivery.id, to, parcels))
 
 
 def _write_sealed(shop: Workshop, made: Preparation, target: Path) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from registry.artifacts.archive import Member, tar_batches
 from registry.artifacts.reading import open_source
 from registry.durable import pending_file, storage_errors, temporary_beside
 from registry.errors import FormatError, NotFoundError, UsageError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from registry.artifacts.archive import Member
     from registry.sealing.identities import Recipient
 
 RAW = "raw"
@@ -107,9 +107,13 @@ class _Packing:
 
     def folder(self, root: Path) -> Iterator[bytes]:
         """Yield the tar of all files under `root`."""
+        from registry.artifacts.archive import tar_batches  # loads tarfile: only where it is needed
+
         return tar_batches([self._member(path, root) for path in _files_of(root)])
 
     def _member(self, path: Path, root: Path) -> Member:
+        from registry.artifacts.archive import Member
+
         name = path.relative_to(root).as_posix()
         return Member(name, path.lstat().st_size, lambda: self.file(path, name, root))
 

@@ -49,9 +49,9 @@ def read_canonical_rows(text: str, start: int) -> tuple[list[str], Iterable[Row]
     def column(place: int) -> list[str]:
         return pieces[first + place :: _PIECES]
 
-    if any(set(column(place)) != {fixed} for place, fixed in _FIXED):
-        return None
     names, dtypes = column(_NAME), column(_DTYPE)
+    if any(column(place).count(fixed) != len(names) for place, fixed in _FIXED):
+        return None
     sizes = _sizes(dtypes, column(_SHAPE_TEXT))
     if sizes is None or not _are_plain(names):
         return None
@@ -61,25 +61,30 @@ def read_canonical_rows(text: str, start: int) -> tuple[list[str], Iterable[Row]
     if offsets[-1] > MAX_OFFSET or written != column(_OFFSETS_TEXT):
         return None
     shapes = [shape for shape, _ in sizes]
-    return names, zip(
-        names, pieces[_DTYPE::_PIECES], shapes, offsets[:-1], offsets[1:], strict=True
-    )
+    return names, zip(names, dtypes, shapes, offsets[:-1], offsets[1:], strict=True)
 
 
 def _sizes(dtypes: list[str], texts: list[str]) -> list[tuple[tuple[int, ...], int]] | None:
     """Return shape and length in bytes for each dtype and shape text; None if one is unusual."""
-    pairs = list(zip(dtypes, texts, strict=True))
-    known: dict[tuple[str, str], tuple[tuple[int, ...], int]] = {}
-    for dtype, text in set(pairs):
-        match = _SHAPE.fullmatch(text)
-        if match is None or dtype not in DTYPE_BITS or text.count(",") > SAFETENSORS_DIMENSIONS:
-            return None
-        shape = tuple(map(int, match[1].split(","))) if match[1] else ()
-        size, rest = divmod(math.prod(shape) * DTYPE_BITS[dtype], BYTE_BITS)
-        if rest:
-            return None
-        known[dtype, text] = shape, size
-    return [known[pair] for pair in pairs]
+    kinds = set(dtypes)
+    if len(kinds) == 1:  # the usual case: the text alone tells, at half the price
+        alone = {text: _size(dtypes[0], text) for text in set(texts)}
+        found = [alone[text] for text in texts]
+    else:
+        pairs = list(zip(dtypes, texts, strict=True))
+        known = {pair: _size(*pair) for pair in set(pairs)}
+        found = [known[pair] for pair in pairs]
+    usual = [size for size in found if size is not None]
+    return usual if len(usual) == len(found) else None
+
+
+def _size(dtype: str, text: str) -> tuple[tuple[int, ...], int] | None:
+    match = _SHAPE.fullmatch(text)
+    if match is None or dtype not in DTYPE_BITS or text.count(",") > SAFETENSORS_DIMENSIONS:
+        return None
+    shape = tuple(map(int, match[1].split(","))) if match[1] else ()
+    size, rest = divmod(math.prod(shape) * DTYPE_BITS[dtype], BYTE_BITS)
+    return None if rest else (shape, size)
 
 
 def _are_plain(names: list[str]) -> bool:

@@ -29,9 +29,9 @@ _ARTIFACT_ADVICE = {
     ArtifactState.SET_ASIDE: "loraseal show {id}: the audit died on it three times",
 }
 _DELIVERY_ADVICE = {
-    DeliveryState.WAITING: "loraseal channel status says what the channel waits for",
+    DeliveryState.WAITING: "loraseal channel status says what it waits for; then deliver it --again",
     DeliveryState.UNCONFIRMED: "ask the recipient, then loraseal receipt import FILE",
-    DeliveryState.FAILED: "loraseal channel status, then loraseal deliver again",
+    DeliveryState.FAILED: "loraseal channel status, then loraseal deliver ID --to NAME --by CHANNEL --again",
 }
 
 

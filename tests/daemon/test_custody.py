@@ -8,28 +8,34 @@ what it held before.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from daemon.custody.checking import check_all
+from daemon.custody.decisions import decide_by_operator
 from daemon.custody.holder import About, keep_statement
 from daemon.custody.opening import payload_in_memory
-from daemon.custody.decisions import decide_by_operator
 from daemon.custody.revoking import withdraw_artifact
+from daemon.custody.status import publish_status
 from daemon.keyring import load_operator
+from daemon.pipeline.decide_step import decide_artifact
+from daemon.pipeline.deliver_step import deliver
 from registry.attest import ReleaseTerms, attest_release, new_id
-from registry.errors import DeniedError, LorasealError, SignatureError, VerificationError
+from registry.errors import DeniedError, VerificationError
 from registry.formats.findings import Decision, Outcome
 from registry.formats.predicates.release import Release
+from registry.provenance.recipients import Address, set_address
 from registry.provenance.statements import statements_of
 from registry.sealing.signing import SigningKey
 from registry.verify.signed import verify_statement
 from tests.daemon.registry_on_disk import Registry
-from tests.daemon.rig import Rig, artifact_named, carried, database_of, sql
+from tests.daemon.rig import Rig, artifact_named, database_of, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
 
@@ -46,7 +52,9 @@ def forger(lived_rig: Rig) -> Iterator[Rig]:
 
 def plan(rig: Rig, name: str, to: str = "Bob", delivery: str = DELIVERY) -> None:
     """Insert a planned delivery by SQL and its job as the daemon would find it."""
-    (recipient,) = rig.one("select id from reg_recipient order by at, rowid limit 1 offset ?", to == "Bob")
+    (recipient,) = rig.one(
+        "select id from reg_recipient order by at, rowid limit 1 offset ?", to == "Bob"
+    )
     moment = "2026-01-01 00:00:00.000000"
     sql(
         rig.registry,
@@ -58,8 +66,6 @@ def plan(rig: Rig, name: str, to: str = "Bob", delivery: str = DELIVERY) -> None
 
 def outcome(rig: Rig, delivery: str = DELIVERY) -> tuple[str, str]:
     """Run the delivery; return its state and the reason that it was given."""
-    from daemon.pipeline.deliver_step import deliver
-
     deliver(rig.shop, delivery)
     state, reason = rig.one("select state, reason from reg_delivery where id=?", delivery)
     return str(state), str(reason)
@@ -109,13 +115,13 @@ def test_state_changed_to_released_by_hand_releases_nothing(forger: Rig, name: s
 
 def test_forged_decision_row_releases_nothing(forger: Rig) -> None:
     artifact = artifact_named(forger.registry, "held")
+    plan(forger, "held")
+    pretend_released(forger, "held")
     sql(
         forger.registry,
         "update reg_decision set outcome='released', decided_by='operator' where artifact_id=?",
         artifact,
     )
-    plan(forger, "held")
-    pretend_released(forger, "held")
     assert outcome(forger)[0] == "failed"
 
 
@@ -124,7 +130,9 @@ def test_release_statement_copied_from_another_artifact_releases_nothing(forger:
     plan(forger, "bad")
     pretend_released(forger, "bad")
     with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_statement where digest=?", (statement(forger, bad, "release"),))
+        base.execute(
+            "delete from reg_statement where digest=?", (statement(forger, bad, "release"),)
+        )
         base.execute(
             "update reg_statement set artifact_id=? where digest=?",
             (bad, statement(forger, good, "release")),
@@ -153,13 +161,22 @@ def test_verdicts_of_a_good_artifact_do_not_decide_a_bad_one(forger: Rig) -> Non
     sql(forger.registry, "update reg_artifact set state='audited' where id=?", bad)
     with without_triggers(forger.registry) as base:
         like = "%verdict%"
-        base.execute("update reg_statement set artifact_id='x' where artifact_id=? and kind like ?", (bad, like))
-        base.execute("update reg_statement set artifact_id=? where artifact_id=? and kind like ?", (bad, good, like))
+        base.execute(
+            "update reg_statement set artifact_id='x' where artifact_id=? and kind like ?",
+            (bad, like),
+        )
+        base.execute(
+            "update reg_statement set artifact_id=? where artifact_id=? and kind like ?",
+            (bad, good, like),
+        )
     with pytest.raises(DeniedError, match="another artifact"):
-        from daemon.pipeline.decide_step import decide_artifact
-
         decide_artifact(forger.shop, bad)
-    assert forger.rows("select outcome from reg_decision where artifact_id=? and outcome='released'", bad) == []
+    assert (
+        forger.rows(
+            "select outcome from reg_decision where artifact_id=? and outcome='released'", bad
+        )
+        == []
+    )
 
 
 def test_verdict_envelope_replaced_by_another_rows_is_refused(forger: Rig) -> None:
@@ -180,7 +197,9 @@ def test_verdict_statement_that_is_gone_is_missed(forger: Rig) -> None:
     good = artifact_named(forger.registry, "good")
     plan(forger, "good")
     with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_statement where digest=?", (statement(forger, good, "verdict"),))
+        base.execute(
+            "delete from reg_statement where digest=?", (statement(forger, good, "verdict"),)
+        )
     state, reason = outcome(forger)
     assert state == "failed"
     assert "verdicts" in reason
@@ -206,7 +225,10 @@ def test_prepared_delivery_pointed_to_another_artifact_is_not_sent(forger: Rig) 
 
 
 def test_prepared_delivery_pointed_to_another_recipient_is_not_sent(forger: Rig) -> None:
+    """Nobody but the settings' routes and signed orders says who gets what."""
     (made,) = forger.one("select id from reg_delivery")
+    only_alice = forger.shop.settings.model_copy(update={"route": forger.shop.settings.route[:1]})
+    forger.shop = replace(forger.shop, settings=only_alice)
     sql(
         forger.registry,
         "update reg_delivery set state='prepared', recipient_id="
@@ -215,7 +237,7 @@ def test_prepared_delivery_pointed_to_another_recipient_is_not_sent(forger: Rig)
     )
     state, reason = outcome(forger, str(made))
     assert state == "failed"
-    assert "another recipient" in reason
+    assert "no signed order" in reason
 
 
 def test_recipient_keys_swapped_for_anothers_sealed_columns_wrap_nothing(forger: Rig) -> None:
@@ -223,7 +245,7 @@ def test_recipient_keys_swapped_for_anothers_sealed_columns_wrap_nothing(forger:
     sql(
         forger.registry,
         "update reg_recipient set sealed_age_recipient="
-        "(select sealed_age_recipient from reg_recipient as r where r.id != reg_recipient.id)",
+        "(select sealed_age_recipient from reg_recipient order by at limit 1)",
     )
     state, reason = outcome(forger)
     assert state == "failed"
@@ -232,7 +254,9 @@ def test_recipient_keys_swapped_for_anothers_sealed_columns_wrap_nothing(forger:
 
 def test_recipient_row_pointed_to_anothers_enrolment_wraps_nothing(forger: Rig) -> None:
     plan(forger, "good")
-    ids = [str(row[0]) for row in forger.rows("select enrolment_digest from reg_recipient order by at")]
+    ids = [
+        str(row[0]) for row in forger.rows("select enrolment_digest from reg_recipient order by at")
+    ]
     sql(forger.registry, "update reg_recipient set enrolment_digest=?", ids[0])
     state, reason = outcome(forger)
     assert (state, reason) == ("failed", "the delivery is to another recipient than was enrolled")
@@ -257,10 +281,7 @@ def test_audit_reads_the_payload_of_the_signed_intake(forger: Rig) -> None:
     good, bad = (artifact_named(forger.registry, name) for name in ("good", "bad"))
     digests = dict(forger.rows("select artifact_id, payload_digest from reg_rendition"))
     with payload_in_memory(forger.shop.custody, bad) as payload:
-        size = payload.descriptor
-        import os
-
-        before = os.pread(size, 1 << 20, 0)
+        before = os.pread(payload.descriptor, 1 << 20, 0)
     sql(
         forger.registry,
         "update reg_rendition set payload_digest=? where artifact_id=?",
@@ -273,8 +294,13 @@ def test_audit_reads_the_payload_of_the_signed_intake(forger: Rig) -> None:
 def test_artifact_without_signed_intake_is_not_opened(forger: Rig) -> None:
     bad = artifact_named(forger.registry, "bad")
     with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_statement where digest=?", (statement(forger, bad, "intake"),))
-    with pytest.raises(DeniedError, match="no signed intake"), payload_in_memory(forger.shop.custody, bad):
+        base.execute(
+            "delete from reg_statement where digest=?", (statement(forger, bad, "intake"),)
+        )
+    with (
+        pytest.raises(DeniedError, match="no signed intake"),
+        payload_in_memory(forger.shop.custody, bad),
+    ):
         raise AssertionError("opened")
 
 
@@ -323,9 +349,7 @@ def test_operator_cannot_overrule_failure_even_with_the_key(forger: Rig) -> None
 
 def test_revocation_row_deleted_after_a_list_was_signed_stays_revoked(forger: Rig) -> None:
     good = artifact_named(forger.registry, "good")
-    custody = forger.shop.custody
-    operator = load_operator(custody.paths)
-    withdraw_artifact(custody, good, "withdrawn", operator, forger.clock())
+    revoke(forger, good)
     plan(forger, "good")
     sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
     with without_triggers(forger.registry) as base:
@@ -339,8 +363,7 @@ def test_revocation_row_deleted_after_a_list_was_signed_stays_revoked(forger: Ri
 def test_revocation_and_every_status_list_deleted_stays_revoked(forger: Rig) -> None:
     """The newest list is kept outside the database too, as the log's head is."""
     good = artifact_named(forger.registry, "good")
-    custody = forger.shop.custody
-    withdraw_artifact(custody, good, "withdrawn", load_operator(custody.paths), forger.clock())
+    revoke(forger, good)
     plan(forger, "good")
     sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
     with without_triggers(forger.registry) as base:
@@ -355,10 +378,8 @@ def test_revocation_and_every_status_list_deleted_stays_revoked(forger: Rig) -> 
 def test_delivery_prepared_before_a_revocation_is_not_sent_after_it(forger: Rig) -> None:
     """Also when the cancelled row is put back by hand."""
     (made,) = forger.one("select id from reg_delivery")
-    custody = forger.shop.custody
-    operator = load_operator(custody.paths)
     good = artifact_named(forger.registry, "good")
-    withdraw_artifact(custody, good, "withdrawn", operator, forger.clock())
+    revoke(forger, good)
     sql(forger.registry, "update reg_delivery set state='prepared' where id=?", made)
     state, reason = outcome(forger, str(made))
     assert state == "failed"
@@ -372,7 +393,9 @@ def test_planted_revocation_by_a_stranger_is_not_skipped(forger: Rig) -> None:
 
     good = artifact_named(forger.registry, "good")
     plan(forger, "good")
-    fake = Revocation(artifact_id="0" * 64, status_id=None, reason_code="x", at=to_text(forger.clock()))
+    fake = Revocation(
+        artifact_id="0" * 64, status_id=None, reason_code="x", at=to_text(forger.clock())
+    )
     with forger.shop.ledger.transaction() as tx:
         envelope = attest(fake, SigningKey.generate())
         keep_statement(tx, envelope, Revocation.TYPE, forger.clock(), About(artifact_id=good))
@@ -395,7 +418,9 @@ def test_old_database_put_back_signs_nothing(lived_rig: Rig) -> None:
     assert state == "failed"
     assert "older database" in reason
     assert lived_rig.carried() == delivered
-    found = {check.name: check.problems for check in check_all(lived_rig.shop.custody, lived_rig.clock())}
+    found = {
+        check.name: check.problems for check in check_all(lived_rig.shop.custody, lived_rig.clock())
+    }
     assert found["log head"]
 
 
@@ -418,8 +443,7 @@ def test_leaf_rewritten_under_a_signed_head_is_another_history(forger: Rig) -> N
     plan(forger, "good")
     with without_triggers(forger.registry) as base:
         base.execute("update reg_log_node set hash=zeroblob(32) where level=0")
-    state, reason = outcome(forger)
-    assert state == "failed"
+    assert outcome(forger)[0] == "failed"
 
 
 def test_fsck_finds_a_statement_whose_kind_was_changed(forger: Rig) -> None:
@@ -432,7 +456,13 @@ def test_fsck_finds_a_statement_whose_kind_was_changed(forger: Rig) -> None:
 def test_fsck_of_an_honest_registry_finds_nothing(lived_rig: Rig) -> None:
     checks = list(check_all(lived_rig.shop.custody, lived_rig.clock()))
     assert [check.name for check in checks if check.problems] == []
-    assert {check.name for check in checks} >= {"ledger", "signatures", "log head", "vault", "orphans"}
+    assert {check.name for check in checks} >= {
+        "ledger",
+        "signatures",
+        "log head",
+        "vault",
+        "orphans",
+    }
 
 
 def test_signed_release_names_what_the_rows_say(lived_rig: Rig) -> None:
@@ -446,6 +476,59 @@ def test_signed_release_names_what_the_rows_say(lived_rig: Rig) -> None:
     signed = verify_statement(row.envelope, Release, keyset, (KeyRole.STATEMENT,))
     (outcome_row,) = lived_rig.one("select outcome from reg_decision where artifact_id=?", good)
     assert signed.predicate.outcome.value == outcome_row == "released"
+
+
+def test_list_signed_after_a_revocation_was_deleted_still_names_it(lived_rig: Rig) -> None:
+    """Recipients see it too: a newer list never says less than an older one."""
+    custody, good = lived_rig.shop.custody, artifact_named(lived_rig.registry, "good")
+    revoke(lived_rig, good)
+    listed = custody.status.read()
+    assert listed is not None
+    assert len(listed.entries) == 2
+    with without_triggers(lived_rig.registry) as base:
+        base.execute("delete from reg_revocation")
+    publish_status(custody, lived_rig.clock(), timedelta(days=1))
+    later = custody.status.read()
+    assert later is not None
+    assert (later.counter, later.entries) == (listed.counter + 1, listed.entries)
+
+
+def test_status_lists_deleted_stop_every_signature(forger: Rig) -> None:
+    revoke(forger, artifact_named(forger.registry, "good"))
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_status_list")
+    with pytest.raises(VerificationError, match="lists were removed"):
+        publish_status(forger.shop.custody, forger.clock(), timedelta(days=1))
+
+
+def test_pin_changed_by_hand_stops_the_delivery(forger: Rig) -> None:
+    """A pin in a row that the signed enrolment does not know, sealed as the ledger itself would."""
+    plan(forger, "good")
+    (bob,) = forger.one("select id from reg_recipient order by at desc limit 1")
+    with forger.shop.ledger.transaction() as tx:
+        address = Address("signal", "00000000-0000-4000-8000-000000000000", "12345 67890")
+        set_address(tx, str(bob), address, forger.clock())
+    assert outcome(forger) == (
+        "failed",
+        "the recipient's pins are not those that were enrolled",
+    )
+
+
+def test_header_changed_in_the_row_of_a_prepared_delivery_is_not_sent(forger: Rig) -> None:
+    (made,) = forger.one("select id from reg_delivery")
+    sql(
+        forger.registry,
+        "update reg_delivery set state='prepared', header=cast('age-encryption.org/v1' as blob) where id=?",
+        made,
+    )
+    assert outcome(forger, str(made)) == ("failed", "what was prepared is not what was signed")
+
+
+def revoke(rig: Rig, artifact: str) -> None:
+    """Revoke as the command line does: rows and statement, then head and list."""
+    custody = rig.shop.custody
+    withdraw_artifact(custody, artifact, "withdrawn", load_operator(custody.paths), rig.clock())
+    publish_status(custody, rig.clock(), timedelta(days=1))
 
 
 def plant_release(rig: Rig, artifact: str, key: SigningKey, *, reason: str | None) -> None:

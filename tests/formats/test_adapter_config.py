@@ -13,6 +13,7 @@ from registry.formats.adapter_config import (
     parse_adapter_metadata,
 )
 from registry.limits import ADAPTER_CONFIG_BYTES
+from tests.flood import flood
 from tests.mutants import mutants
 from tests.sheet import rows
 
@@ -170,3 +171,11 @@ def test_damage_raises_only_our_error(data: bytes) -> None:
     except FormatError:
         return
     assert isinstance(found, AdapterConfig)
+
+
+def test_a_hundred_thousand_damaged_configs_raise_only_our_error() -> None:
+    for data in flood(GOOD, 100_000):
+        try:
+            parse_adapter_config(data)
+        except FormatError:
+            continue

@@ -19,6 +19,7 @@ from registry.formats.safetensors import (
     parse_header,
 )
 from registry.limits import SAFETENSORS_HEADER_BYTES
+from tests.flood import flood
 from tests.mutants import mutants
 from tests.sheet import header_bytes, rows
 
@@ -303,6 +304,17 @@ def test_damage_raises_only_our_error(data: bytes) -> None:
     # What is still accepted is a header in its own right: it covers its body, names are unique.
     assert header.body_bytes == sum(tensor.end - tensor.start for tensor in header.tensors)
     assert len({tensor.name for tensor in header.tensors}) == len(header.tensors)
+
+
+def test_a_hundred_thousand_damaged_headers_raise_only_our_error() -> None:
+    accepted = 0
+    for data in flood(TWO, 100_000):
+        try:
+            parse_header(data, file_size=None)
+        except FormatError:
+            continue
+        accepted += 1
+    assert 0 < accepted < 50_000  # a letter of a name or a value may change
 
 
 @settings(max_examples=500, deadline=None)

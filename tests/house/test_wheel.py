@@ -12,11 +12,14 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from tests.daemon.registry_on_disk import write_adapter
 from tests.verify.world import written_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,26 +37,38 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def closure(extras: tuple[str, ...]) -> set[str]:
-    """Return the distributions that loraseal[extras] asks for, and what those ask for."""
-    wanted = {("loraseal", extra) for extra in ("", *extras)}
+def requirements(wheel: Path) -> list[str]:
+    """Return what the wheel's own metadata asks for."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
+
+
+def closure(wheel: Path, extras: tuple[str, ...]) -> set[str]:
+    """Return the distributions that the wheel with these extras asks for, and what those ask for."""
     done: set[tuple[str, str]] = set()
+    wanted = {need for extra in ("", *extras) for need in _needs(requirements(wheel), extra)}
     while wanted - done:
         name, extra = (wanted - done).pop()
         done.add((name, extra))
-        for line in importlib.metadata.requires(name) or []:
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                wanted.add((requirement.name, ""))
-                wanted |= {(requirement.name, inner) for inner in requirement.extras}
-    return {name for name, _ in done} - {"loraseal"}
+        wanted |= _needs(importlib.metadata.requires(name) or [], extra)
+    return {name for name, _ in done}
+
+
+def _needs(lines: list[str], extra: str) -> set[tuple[str, str]]:
+    found = set()
+    for line in lines:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            found |= {(requirement.name, inner) for inner in ("", *requirement.extras)}
+    return found
 
 
 def environment(folder: Path, wheel: Path, extras: tuple[str, ...]) -> Path:
     """Make a fresh environment with the wheel and its declared dependencies; return its bin folder."""
     venv.create(folder, with_pip=True, symlinks=True)
     site = next((folder / "lib").glob("python*/site-packages"))
-    for name in closure(extras):
+    for name in closure(wheel, extras):
         distribution = importlib.metadata.distribution(name)
         tops = {
             Path(str(file)).parts[0] for file in distribution.files or [] if ".." not in file.parts
@@ -91,7 +106,6 @@ def run(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedPro
 
 def test_base_install_verifies_a_delivery(wheel: Path, tmp_path: Path) -> None:
     programs = environment(tmp_path / "env", wheel, ())
-    world: World = make_world(tmp_path / "world")
     sealed, bundle, root = written_delivery(tmp_path / "world")
     arguments = ["verify", sealed, "--bundle", bundle, "--key", root]
     done = run(programs / "loraseal", *arguments, "--json", cwd=tmp_path)
@@ -121,5 +135,9 @@ def test_host_install_runs_once(wheel: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert made.returncode == 0, made.stderr
+    write_adapter(tmp_path / "out" / "style.safetensors")
     done = run(programs / "loraseal", "up", "--once", "--config", settings, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    listed = run(programs / "loraseal", "ls", "--json", "--config", settings, cwd=tmp_path)
+    states = [row["state"] for row in json.loads(listed.stdout)["artifacts"]]
+    assert states == ["released"], done.stderr
