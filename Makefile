@@ -27,9 +27,10 @@ check: .venv/.ready
 bench: .venv/.ready
 	$(BIN)/python -m bench
 
-vectors:
-	mkdir -p ../shared/data/age-testkit
-	npm pack cctv-age@0.2.0 --pack-destination ../shared/data
+vectors: .venv/.ready
+	mkdir -p .vectors
+	npm pack cctv-age@0.2.0 --silent --pack-destination .vectors
+	$(BIN)/python -m tests.sealing.unpack_vectors .vectors/cctv-age-0.2.0.tgz .vectors/age-testkit
 
 format: .venv/.ready
 	$(BIN)/ruff check --fix --quiet .

@@ -34,7 +34,8 @@ APPLICATION = "loraseal"
 APPLICATION_VERSION = "loraseal-1"
 EXECUTOR = "loraseal-daemon"
 POLL_SECONDS = 0.2
-ACTIVE_STATES = ("PENDING", "ENQUEUED", "DELAYED")
+DELAYED = "DELAYED"
+ACTIVE_STATES = ("PENDING", "ENQUEUED", DELAYED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from registry.durable import atomic_write, fsync_directory
-from registry.errors import FormatError, NotFoundError, UsageError
+from registry.durable import atomic_write, create, finish, fsync_directory, write_all
+from registry.errors import FormatError, LorasealError, NotFoundError, UsageError
 from registry.formats.envelope import Envelope, parse_envelope
 from registry.formats.keyset import (
     KEYSET_PAYLOAD_TYPE,
@@ -184,11 +184,29 @@ def export_root(paths: RegistryPaths, target: Path) -> None:
             "the root key is not on this machine", hint="it was exported before; nothing to do"
         )
     content = read_key_file(source)
-    write_key_file(target, content)
-    if read_key_file(target) != content:
+    _write_outside(target, content)
+    if target.read_bytes() != content:
         raise FormatError(f"{target} does not read back as it was written")
     source.unlink()
     fsync_directory(paths.keys)
+
+
+def _write_outside(target: Path, content: bytes) -> None:
+    """Write a key to a stick: those are mostly FAT, with neither hard links nor modes."""
+    try:
+        stream = create(target)
+    except FileExistsError as error:
+        raise LorasealError(
+            f"{str(target)!r} exists already", hint="name a file that is not there yet"
+        ) from error
+    try:
+        with stream:
+            write_all(stream, content)
+            finish(stream)
+        fsync_directory(target.parent)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _load_vault(path: Path) -> X25519Identity:

@@ -23,7 +23,7 @@ from signal_bridge.channel import Health
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from daemon.settings import Settings
+    from daemon.settings import RouteSettings, Settings
     from registry.settings import RegistryPaths
 
 FREE_WARN_BYTES = 20 * 1024**3
@@ -195,7 +195,8 @@ def probe_keys(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
             "restore them from your backup; without them nothing can be opened or signed",
         )
         return
-    loose = [name for name in KEY_FILES if (paths.keys / name).stat().st_mode & 0o077]
+    here = [name for name in (*KEY_FILES, ROOT_FILE) if (paths.keys / name).exists()]
+    loose = [name for name in here if (paths.keys / name).stat().st_mode & 0o077]
     if loose:
         yield Answer(
             "keys",
@@ -204,7 +205,7 @@ def probe_keys(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
             f"chmod 600 {paths.keys}/* and think about who has read them",
         )
     else:
-        yield ok("keys", f"{len(KEY_FILES)} keys, mode 0600")
+        yield ok("keys", f"{len(here)} keys, mode 0600")
     if (paths.keys / ROOT_FILE).exists():
         yield Answer(
             "root key",
@@ -227,19 +228,19 @@ def probe_database(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer
         return
     database = open_database(paths.database)
     try:
-        if not is_current(database):
-            yield Answer(
-                "ledger",
-                Level.WARNING,
-                "of an older version",
-                "start the daemon once: it upgrades it",
-            )
-        elif not is_whole(database):
+        if not is_whole(database):
             yield Answer(
                 "ledger",
                 Level.PROBLEM,
                 "SQLite finds damage",
                 "stop the daemon, keep the file, restore a backup, then: loraseal fsck",
+            )
+        elif not is_current(database):
+            yield Answer(
+                "ledger",
+                Level.WARNING,
+                "of an older version",
+                "start the daemon once: it upgrades it",
             )
         else:
             yield ok("ledger", f"{paths.database}, whole")
@@ -290,17 +291,27 @@ def probe_routes(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
         )
         return
     with open_custody(paths) as custody, custody.ledger.reading() as reader:
-        known = {row.name for row in list_recipients(reader)}
+        known = {row.name.casefold() for row in list_recipients(reader)}
     for route in settings.route:
-        if route.to not in known:
-            yield Answer(
-                "routes",
-                Level.PROBLEM,
-                f"{route.to} is not enrolled",
-                f"loraseal recipient add {route.to} FILE (the file they made with loraseal enrol)",
-            )
-        else:
-            yield ok("routes", f"{route.to} by {route.channel}")
+        yield _answer_for_route(route, settings, known)
+
+
+def _answer_for_route(route: RouteSettings, settings: Settings, known: set[str]) -> Answer:
+    if route.to.casefold() not in known:
+        return Answer(
+            "routes",
+            Level.PROBLEM,
+            f"{route.to} is not enrolled",
+            f"loraseal recipient add {route.to} FILE (the file they made with loraseal enrol)",
+        )
+    if route.channel not in settings.channel:
+        return Answer(
+            "routes",
+            Level.PROBLEM,
+            f"{route.to} by {route.channel}, which is no channel",
+            f"add a [channel.{route.channel}] block, or correct the route",
+        )
+    return ok("routes", f"{route.to} by {route.channel}")
 
 
 _LEVEL_OF = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 UNIT_NAME = "loraseal.service"
 SYSUSERS_NAME = "loraseal.conf"
 WATCHDOG_SECONDS = 60
+_SPACE, _DELETE = 0x20, 0x7F
 
 _UNIT = """\
 # Written by `loraseal service install`. Local changes belong in: systemctl edit loraseal
@@ -63,7 +64,8 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-SystemCallFilter=@system-service @sandbox unshare
+SystemCallFilter=@system-service unshare seccomp
+SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallErrorNumber=EPERM
 IOSchedulingClass=idle
 CPUWeight=20
@@ -95,8 +97,8 @@ def unit_text(values: UnitValues) -> str:
     """Return the unit file."""
     return _UNIT.format(
         registry=values.registry,
-        program=quoted(values.program),
-        settings=quoted(values.settings),
+        program=_in_command(values.program),
+        settings=_in_command(values.settings),
         user=values.user,
         watchdog=WATCHDOG_SECONDS,
         writable=" ".join(quoted(path) for path in values.writable),
@@ -110,9 +112,20 @@ def sysusers_text(user: str) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Return `path` for a unit file: `%` starts a specifier there, and blanks split words."""
+    """Return `path` for a unit file: `%` starts a specifier there, and blanks split words.
+
+    Raises:
+        ValueError: it holds a control character, which could begin a line of its own.
+    """
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{text}"' if any(char in text for char in " '\\\"") else text
+    if any(ord(char) < _SPACE or ord(char) == _DELETE for char in text):
+        raise ValueError(f"path {text!r} holds a control character")
+    return f'"{text}"' if any(char in text for char in " '\\\";") else text
+
+
+def _in_command(path: Path) -> str:
+    """Return `path` for ExecStart=, where a dollar sign would begin a variable."""
+    return quoted(path).replace("$", "$$")
 
 
 def notify(message: str, environ: Mapping[str, str] | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,3 +31,18 @@ def oracle() -> Callable[[str], str]:
         return path
 
     return find
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that must have every oracle (CI) if a test was skipped for want of one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("LORASEAL_REQUIRE_ORACLES"):
+        return
+    missing = {
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        for report in reporter.stats.get("skipped", [])
+    }
+    missing = {reason for reason in missing if "oracle missing" in reason}
+    if missing:
+        reporter.write_line(f"oracles are required here: {'; '.join(sorted(missing))}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

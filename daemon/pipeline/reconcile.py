@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.engine import Job
+from daemon.engine import DELAYED, Job
 from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE
 from registry.provenance.artifacts import artifacts_in
 from registry.provenance.candidates import candidates_in
@@ -41,9 +41,15 @@ def reconcile(shop: Workshop) -> int:
 
 
 def unfinished(shop: Workshop) -> int:
-    """Return how many candidates, artifacts and deliveries still have a way to go by themselves."""
+    """Return how many candidates, artifacts and deliveries still have a way to go by themselves.
+
+    A job that runs or waits its turn counts too: one that a kill cut off after its work was recorded
+    still has to clear up. Delayed ones do not: what they wait for may be days away.
+    """
     with shop.ledger.reading() as reader:
-        return sum(1 for _ in _wanted(reader))
+        wanted = {f"{job.name}:{job.argument}" for job in _wanted(reader)}
+    active = shop.jobs.active_jobs().items()
+    return len(wanted | {job.rpartition(":")[0] for job, state in active if state != DELAYED})
 
 
 def _missing(shop: Workshop, reader: Reader) -> list[Job]:

@@ -43,7 +43,9 @@ class Process:
 class Daemon:
     """`loraseal up` on one settings file, from the checkout; its stderr is appended to `log`."""
 
-    def __init__(self, settings: Path, log: Path, *options: str, program: str | None = None) -> None:
+    def __init__(
+        self, settings: Path, log: Path, *options: str, program: str | None = None
+    ) -> None:
         code = program or "from daemon.cli import main; main()"
         command = [sys.executable, "-c", code, "up", "--quiet", "--config", str(settings), *options]
         with log.open("ab") as sink:

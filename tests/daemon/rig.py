@@ -155,10 +155,11 @@ def make_tables(registry: Registry) -> None:
 
 
 @contextlib.contextmanager
-def opened(registry: Registry, audits: AuditWorker) -> Iterator[Rig]:
+def opened(registry: Registry, audits: AuditWorker, *, hours: float = 1) -> Iterator[Rig]:
+    """Yield a rig over `registry` whose clock stands `hours` after its keys were made."""
     settings, paths = load_settings(registry.settings)
     with open_custody(paths) as custody, contextlib.ExitStack() as stack:
-        clock = Clock(parse_moment(custody.keyring.keyset.issued) + timedelta(hours=1))
+        clock = Clock(parse_moment(custody.keyring.keyset.issued) + timedelta(hours=hours))
         jobs = Outbox(custody.ledger.engine, QUEUES)
         stack.callback(jobs.close)
         channels = open_channels(settings, paths)
@@ -197,7 +198,7 @@ def make_lived(home: Path, audits: AuditWorker) -> Registry:
     write_adapter(registry.watched / "good.safetensors")
     write_adapter(registry.watched / "held.safetensors", dead=3)
     write_adapter(registry.watched / "bad.safetensors", nan=True)
-    with opened(registry, audits) as rig:
+    with opened(registry, audits, hours=0) as rig:
         for name in NAMES:
             rig.drop(registry.watched / f"{name}.safetensors")
         rig.work()
