@@ -7,8 +7,9 @@ a kill at any instant, so each writer is idempotent or a compare-and-set.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import text
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import BusyError, LorasealError
 from registry.provenance import models_delivery, models_log  # noqa: F401 - foreign keys name their tables
+from registry.provenance.database import BUSY_TIMEOUT_MILLISECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,9 @@ class Ledger:
 
     engine: Engine
     keeper: ColumnKeeper | None = None
+    # Threads of one process queue here: SQLite lets who waits for its lock sleep, longer each time
+    # and in no order, so that it is free for most of the time while many want it.
+    _turn: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -74,7 +79,12 @@ class Ledger:
             BusyError: another writer held the lock for longer than the busy timeout.
             LorasealError: the disk is full, or the file is damaged or read-only.
         """
-        with _explained(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            _explained(),
+            self._taking_turns(),
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             # Before the first read: a compare-and-set that reads outside the lock is none.
             self._begin(session, "BEGIN IMMEDIATE")
             yield Transaction(session, self.keeper)
@@ -86,6 +96,15 @@ class Ledger:
             self._begin(session, "BEGIN")
             yield Snapshot(session, self.keeper)
             session.rollback()
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=BUSY_TIMEOUT_MILLISECONDS / 1000):
+            raise BusyError("the ledger is busy", hint="try again; see `loraseal status`")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _begin(self, session: Session, statement: str) -> None:
         if self.engine.dialect.name == "sqlite":

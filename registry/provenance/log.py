@@ -6,10 +6,10 @@ time: on SQLite by the write lock, on PostgreSQL by an advisory lock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from registry.errors import NotFoundError, VerificationError
 from registry.provenance.models_log import CheckpointRow, LeafRow, NodeRow
@@ -29,9 +29,13 @@ _APPEND_LOCK = 0x6C6F72617365616C  # "loraseal": any constant that no other lock
 
 @dataclass(frozen=True, slots=True)
 class SqlNodeStore:
-    """The subtree hashes of the log, as `registry.transparency.tlog` wants them."""
+    """The subtree hashes of the log, as `registry.transparency.tlog` wants them.
+
+    What was read once is kept: a node never changes, and proofs of one log share most of theirs.
+    """
 
     session: Session
+    _seen: dict[tuple[int, int], bytes] = field(default_factory=dict, repr=False)
 
     def get(self, level: int, index: int) -> bytes:
         """Return a node.
@@ -39,13 +43,13 @@ class SqlNodeStore:
         Raises:
             VerificationError: it is missing, so rows were deleted.
         """
-        row = self.session.get(NodeRow, (level, index))
-        if row is None:
+        node = self._find(level, index)
+        if node is None:
             raise VerificationError(
                 f"the log has no node {index} at level {level}",
                 hint="rows were deleted by hand: restore a backup, then `loraseal fsck`",
             )
-        return row.hash
+        return node
 
     def put(self, level: int, index: int, node: bytes) -> None:
         """Keep a node; the same again is nothing new.
@@ -53,12 +57,21 @@ class SqlNodeStore:
         Raises:
             VerificationError: another hash stands there.
         """
-        row = self.session.get(NodeRow, (level, index))
-        if row is None:
-            self.session.add(NodeRow(level=level, index=index, hash=node))
-            self.session.flush()
-        elif row.hash != node:
+        known = self._find(level, index)
+        if known is None:
+            self.session.execute(insert(NodeRow).values(level=level, index=index, hash=node))
+            self._seen[level, index] = node
+        elif known != node:
             raise VerificationError(f"node {index} at level {level} of the log already has a hash")
+
+    def _find(self, level: int, index: int) -> bytes | None:
+        node = self._seen.get((level, index))
+        if node is None:
+            wanted = select(NodeRow.hash).where(NodeRow.level == level, NodeRow.index == index)
+            node = self.session.scalar(wanted)
+            if node is not None:
+                self._seen[level, index] = node
+        return node
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,21 @@ RING_BUFFERS = 1 + _AHEAD + 2 + _OBSERVED + 1
 
 
 class Ring:
-    """`RING_BUFFERS` buffers of `size` bytes, handed out in turn."""
+    """`RING_BUFFERS` buffers of `size` bytes, handed out in turn; made when first taken.
+
+    A sealed column of 32 bytes needs one of them: making all would cost more than opening it.
+    """
 
     def __init__(self, size: int) -> None:
-        self._views = tuple(memoryview(bytearray(size)) for _ in range(RING_BUFFERS))
+        self._size = size
+        self._views: list[memoryview] = []
         self._next = 0
 
     def take(self) -> memoryview:
         """Return the buffer that was handed out longest ago."""
+        if len(self._views) < RING_BUFFERS:
+            self._views.append(memoryview(bytearray(self._size)))
+            return self._views[-1]
         view = self._views[self._next]
         self._next = (self._next + 1) % RING_BUFFERS
         return view

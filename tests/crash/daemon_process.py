@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -92,5 +91,5 @@ def _descendants(pid: int) -> list[Process]:
 def open_files_of(pid: int) -> set[str]:
     """Return what a process has open, for messages about one that does not end."""
     with contextlib.suppress(OSError):
-        return {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
     return set()
