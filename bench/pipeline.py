@@ -109,7 +109,7 @@ def main() -> int:
     options = parser.parse_args()
     from tests.daemon.registry_on_disk import make_registry
 
-    daemon.service.AuditWorker = InstantAudits  # type: ignore[misc, assignment] # audits are excluded here
+    vars(daemon.service)["AuditWorker"] = InstantAudits  # audits are excluded here
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = measure(make_registry(Path(folder) / "r"), options.artifacts, options.single)
     print("| milliseconds per artifact | measured | target |\n|---|---|---|")

@@ -33,7 +33,7 @@ APPLICATION = "loraseal"
 # Constant, or rows of an older version would be stranded silently (facts: engine 1, Upgrade).
 APPLICATION_VERSION = "loraseal-1"
 EXECUTOR = "loraseal-daemon"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 DELAYED = "DELAYED"
 ACTIVE_STATES = ("PENDING", "ENQUEUED", DELAYED)
 

@@ -87,8 +87,9 @@ STATE_OF_OUTCOME = {
     Outcome.REJECTED: ArtifactState.REJECTED,
 }
 
-# What waits for whom: a job's name, its queue, and how many of a queue run at once. One audit at a
-# time per process, since an audit takes the machine; sends go out one by one per account.
+# What waits for whom: a job's name, its queue, and how many of a queue run at once: enough that a
+# queue looked at five times a second keeps up. The audit worker takes one payload at a time all the
+# same, while the next is opened into memory; a channel sends one by one per account.
 INTAKE, AUDIT, DECIDE, DELIVER, DEADLINE = "intake", "audit", "decide", "deliver", "deadline"
 QUEUES = {
     INTAKE: "intake",
@@ -97,7 +98,7 @@ QUEUES = {
     DELIVER: "deliver",
     DEADLINE: "decide",
 }
-CONCURRENCY = {"intake": 2, "audit": 1, "decide": 4, "deliver": 2}
+CONCURRENCY = {"intake": 4, "audit": 2, "decide": 4, "deliver": 4}
 
 
 def sources_of(target: ArtifactState) -> frozenset[ArtifactState]:

@@ -151,6 +151,16 @@ def load_keyring(paths: RegistryPaths) -> Keyring:
     )
 
 
+def load_keyset(paths: RegistryPaths) -> Keyset:
+    """Return the public keyset, as it lies on disk.
+
+    Raises:
+        NotFoundError: there is none yet.
+        FormatError: not a keyset.
+    """
+    return parse_keyset(parse_envelope(_read_public(paths.keys / KEYSET_FILE)).payload)
+
+
 def load_operator(paths: RegistryPaths, passphrase: bytes | None = None) -> SigningKey:
     """Load the operator's key, for one command of a person.
 

@@ -1,6 +1,6 @@
 """What `loraseal doctor` looks at: one function a probe, each with what to do about it.
 
-A probe never changes anything and never prints a secret; it answers in words that a person who has
+A probe changes nothing that is yours (a folder channel leaves its mark) and never prints a secret; it answers in words that a person who has
 not read the documentation understands.
 """
 
@@ -145,7 +145,7 @@ def probe_watched(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]
                 "watch",
                 Level.PROBLEM,
                 f"{watch.path} cannot be read by this user",
-                "give this user read access (ACL), or run as the trainer's user",
+                "run as the trainer's user (loraseal service install --user)",
             )
         else:
             yield _answer_for_type(watch.path, file_system_of(watch.path.absolute()))
@@ -290,7 +290,7 @@ def probe_routes(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
             "add [[route]] blocks, or deliver by hand: loraseal deliver ID --to NAME --by CHANNEL",
         )
         return
-    with open_custody(paths) as custody, custody.ledger.reading() as reader:
+    with open_custody(paths, to_look=True) as custody, custody.ledger.reading() as reader:
         known = {row.name.casefold() for row in list_recipients(reader)}
     for route in settings.route:
         yield _answer_for_route(route, settings, known)
@@ -320,6 +320,28 @@ _LEVEL_OF = {
     Health.UNAVAILABLE: Level.PROBLEM,
     Health.NEEDS_PERSON: Level.PROBLEM,
 }
+
+
+def probe_policy(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
+    """The policy parses."""
+    from daemon.service import load_policy
+
+    policy = load_policy(settings, paths)
+    yield ok("policy", f"{policy.name}: requires {', '.join(policy.required)}")
+
+
+def probe_log_head(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
+    """The log continues the head that was signed last, which is kept outside the database."""
+    from datetime import UTC, datetime
+
+    from daemon.custody.holder import open_custody
+
+    with open_custody(paths, to_look=True) as custody, custody.ledger.reading() as reader:
+        custody.head.check(reader, datetime.now(UTC))
+        head = custody.head.read(datetime.now(UTC))
+    yield ok("log head", f"signed at {head.size if head else 0} entries")
+
+
 PROBES: tuple[tuple[str, Callable[[Settings, RegistryPaths], Iterator[Answer]]], ...] = (
     ("settings", probe_settings),
     ("packages", probe_packages),
@@ -327,6 +349,8 @@ PROBES: tuple[tuple[str, Callable[[Settings, RegistryPaths], Iterator[Answer]]],
     ("disk", probe_disk),
     ("keys", probe_keys),
     ("ledger", probe_database),
+    ("log head", probe_log_head),
+    ("policy", probe_policy),
     ("watch", probe_watched),
     ("inotify", probe_inotify),
     ("daemon", probe_daemon),

@@ -8,6 +8,7 @@ since its words may hold a path, and what was unfinished is taken up again by `r
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -204,11 +205,19 @@ def _handler(shop: Workshop, name: str) -> Callable[[str], str]:
             return step(shop, argument)
         except Exception as error:
             # One broken job must not stop the loop; reconcile takes it up again.
-            log.warning("job broke", extra={"job": name, "error": type(error).__name__})
+            kind = words_for(error)
+            log.warning("job %s broke: %s", name, kind)
             log.debug("job broke", exc_info=error)
-            return f"broke: {type(error).__name__}"
+            return f"broke: {kind}"
 
     return run
+
+
+def words_for(error: Exception) -> str:
+    """Return what may be logged of an error: its type and system code; its words may hold a path."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    code = cause.errno if isinstance(cause, OSError) else None
+    return type(error).__name__ + (f" ({errno.errorcode.get(code, code)})" if code else "")
 
 
 def _watcher(shop: Workshop, watch: WatchSettings) -> Watcher:
@@ -237,5 +246,5 @@ def _guarded(duty: Callable[[], object]) -> None:
     try:
         duty()
     except Exception as error:
-        log.warning("duty broke", extra={"error": type(error).__name__})
+        log.warning("duty broke: %s", words_for(error))
         log.debug("duty broke", exc_info=error)

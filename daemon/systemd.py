@@ -12,6 +12,8 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -101,8 +103,9 @@ def unit_text(values: UnitValues) -> str:
         settings=_in_command(values.settings),
         user=values.user,
         watchdog=WATCHDOG_SECONDS,
-        writable=" ".join(quoted(path) for path in values.writable),
-        readable="\n".join(f"ReadOnlyPaths={quoted(path)}" for path in values.watched),
+        # A stick that is not plugged in must not keep the service from starting.
+        writable=" ".join(f"-{quoted(path)}" for path in values.writable),
+        readable="\n".join(f"ReadOnlyPaths=-{quoted(path)}" for path in values.watched),
     )
 
 
@@ -115,11 +118,11 @@ def quoted(path: Path) -> str:
     """Return `path` for a unit file: `%` starts a specifier there, and blanks split words.
 
     Raises:
-        ValueError: it holds a control character, which could begin a line of its own.
+        UsageError: it holds a control character, which could begin a line of its own.
     """
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     if any(ord(char) < _SPACE or ord(char) == _DELETE for char in text):
-        raise ValueError(f"path {text!r} holds a control character")
+        raise UsageError(f"path {text!r} holds a control character")
     return f'"{text}"' if any(char in text for char in " '\\\";") else text
 
 

@@ -132,7 +132,7 @@ def decide(policy: Policy, reports: Sequence[AuditReport], *, now: datetime) -> 
         or report.rule in {item.rule for item in used}
     )
     if failed:
-        reasons = tuple(f"{report.rule}: {report.summary}" for report in failed)
+        reasons = tuple(f"{report.rule}: {_why(report)}" for report in failed)
         return Decision(Outcome.REJECTED, reasons, (), privacy)
     doubts = (*_missing(policy, reports), *_doubts(policy, reports, waivers))
     if doubts:
@@ -180,6 +180,14 @@ def _checked(policy: Policy) -> Policy:
     return policy
 
 
+def _why(report: AuditReport) -> str:
+    """Return the worst finding's words; they name no tensor, which may be a trigger word."""
+    for finding in report.findings:
+        if finding.verdict is report.verdict:
+            return finding.message
+    return report.summary
+
+
 def _missing(policy: Policy, reports: Sequence[AuditReport]) -> tuple[str, ...]:
     counts = Counter(report.rule for report in reports)
     absent = [f"{rule}: no report" for rule in policy.required if not counts[rule]]
@@ -204,7 +212,7 @@ def _doubt(policy: Policy, report: AuditReport) -> str:
             f"looked at {coverage.examined} of {coverage.total} {coverage.unit}, "
             f"the policy wants {policy.minimum_coverage_percent} %"
         )
-    return f"{report.verdict.value}, {report.summary}"
+    return f"{report.verdict.value}, {_why(report)}"
 
 
 def _passes(policy: Policy, report: AuditReport, waivers: Mapping[str, Waiver]) -> bool:

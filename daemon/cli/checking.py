@@ -21,7 +21,7 @@ def fsck_command(config: Path | None, as_json: bool) -> None:
     from daemon.custody.holder import open_custody
     from registry.settings import load_paths
 
-    with open_custody(load_paths(config)) as custody:
+    with open_custody(load_paths(config), to_look=True) as custody:
         checks = list(check_all(custody, datetime.now(UTC)))
     lines = []
     for check in checks:

@@ -85,6 +85,7 @@ def _rule(
     reason, dry_run, as_json = what
     config, passphrase_file = where
     settings, paths = load_settings(config)
+    planned = 0
     with open_custody(paths) as custody:
         with custody.ledger.reading() as reader:
             artifact = get_artifact(reader, find_artifact(reader, reference))
@@ -95,15 +96,16 @@ def _rule(
             )
         if not dry_run:
             operator = read_operator(paths, passphrase_file)
-            _decide(custody, settings, artifact.id, (outcome, reason, operator))
+            planned = _decide(custody, settings, artifact.id, (outcome, reason, operator))
     verb = "would be " if dry_run else ""
+    then = f"; {planned} deliveries planned, the daemon sends them" if planned else ""
     payload = {
         "schema": "loraseal/decision.v1",
         "artifact": artifact.id,
         "outcome": outcome.value,
         "done": not dry_run,
     }
-    emit(payload, as_json=as_json, human=f"{artifact.id[:12]} {verb}{outcome.value}")
+    emit(payload, as_json=as_json, human=f"{artifact.id[:12]} {verb}{outcome.value}{then}")
 
 
 def _decide(
@@ -111,7 +113,8 @@ def _decide(
     settings: Settings,
     artifact_id: str,
     ruling: tuple[Outcome, str, SigningKey],
-) -> None:
+) -> int:
+    """Sign and record the ruling; return how many deliveries that planned."""
     from daemon.custody.decisions import decide_by_operator
     from daemon.engine import Outbox
     from daemon.jobs import QUEUES
@@ -127,7 +130,8 @@ def _decide(
         with custody.ledger.transaction() as tx:
             decide_by_operator(custody, tx, artifact_id, (outcome, reason, policy), (operator, now))
             if outcome is Outcome.RELEASED:
-                plan_routes_in(settings, jobs, tx, artifact_id, now)
+                return plan_routes_in(settings, jobs, tx, artifact_id, now)
+            return 0
     finally:
         jobs.close()
 
@@ -156,7 +160,14 @@ def revoke_command(
     from daemon.custody.holder import open_custody
     from daemon.custody.status import publish_status
     from daemon.settings import load_settings
+    from registry.errors import UsageError
+    from registry.formats.predicates.revocation import REASON_CODE
 
+    if not REASON_CODE.fullmatch(code):
+        raise UsageError(
+            f"reason {code!r} is no code: lower-case letters, digits and hyphens",
+            hint="for example consent-withdrawn; it may be shown to others, so no names and no prose",
+        )
     settings, paths = load_settings(config)
     kind = "delivery" if is_delivery else "artifact"
     with open_custody(paths) as custody:
@@ -169,13 +180,16 @@ def revoke_command(
             news = _withdraw(custody, target, code, operator, is_delivery=is_delivery)
             valid_for = timedelta(days=settings.delivery.status_valid_days)
             publish_status(custody, datetime.now(UTC), valid_for)
+    verb = "would be revoked" if dry_run else "revoked; hand the new list to recipients:"
+    verb += "" if dry_run else f" {paths.status_list}"
     payload = {
         "schema": "loraseal/revocation.v1",
         kind: target,
         "status_ids": 0 if dry_run else news,
+        "status_list": str(paths.status_list),
         "done": not dry_run,
     }
-    emit(payload, as_json=as_json, human="" if dry_run else f"{kind} {target[:12]} revoked")
+    emit(payload, as_json=as_json, human=f"{kind} {target[:12]} {verb}")
 
 
 def _target(custody: Custody, reference: str, *, is_delivery: bool) -> tuple[str, int]:

@@ -81,7 +81,9 @@ def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool)
     if artifact.state is not ArtifactState.RELEASED:
         raise DeniedError(
             f"artifact {artifact.id[:12]} is {artifact.state.value}, expected released",
-            hint="a held one: loraseal release ID --reason ...",
+            hint="release it first: loraseal release ID --reason ..."
+            if artifact.state is ArtifactState.HELD
+            else "what was rejected, revoked or set aside is not delivered; let it be taken in anew",
         )
     if before and not again:
         raise UsageError(

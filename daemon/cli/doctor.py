@@ -24,11 +24,11 @@ def doctor_command(config: Path | None, strict: bool, as_json: bool) -> None:
 
     settings, paths = load_settings(config)
     answers = list(probe_all(settings, paths))
-    lines = []
+    lines, width = [], max(len(answer.probe) for answer in answers)
     for answer in answers:
-        lines.append(f"{_GLYPHS[answer.level]}  {answer.probe:<13} {answer.found}")
+        lines.append(f"{_GLYPHS[answer.level]}  {answer.probe:<{width}}  {answer.found}")
         if answer.advice:
-            lines.append(f"      {'':<13} -> {answer.advice}")
+            lines.append(f"      {'':<{width}}  -> {answer.advice}")
     problems = sum(answer.level is Level.PROBLEM for answer in answers)
     warnings = sum(answer.level is Level.WARNING for answer in answers)
     lines.append(f"{problems} to fix, {warnings} warnings, {len(answers)} answers")

@@ -22,14 +22,13 @@ def keys() -> None:
 @guarded
 def show_command(config: Path | None, as_json: bool) -> None:
     """Print the root key that recipients pin, its six words, and the role of every key."""
-    from daemon.keyring import KEYSET_FILE, ROOT_FILE
-    from registry.formats.envelope import parse_envelope
-    from registry.formats.keyset import KeyRole, parse_keyset
+    from daemon.keyring import ROOT_FILE, load_keyset
+    from registry.formats.keyset import KeyRole
     from registry.formats.words import spoken
     from registry.settings import load_paths
 
     paths = load_paths(config)
-    keyset = parse_keyset(parse_envelope((paths.keys / KEYSET_FILE).read_bytes()).payload)
+    keyset = load_keyset(paths)
     root = keyset.with_role(KeyRole.ROOT)[0]
     words = spoken(bytes.fromhex(root.key_id))
     rows = [

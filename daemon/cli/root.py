@@ -12,9 +12,10 @@ from typing import NoReturn
 
 import click
 
-from registry.cli.output import report
-from registry.errors import LorasealError
+from registry.cli.output import emit_error, report
+from registry.errors import LorasealError, UsageError
 
+_AS_JSON = "loraseal.as_json"
 HOST_HINT = "install what a host needs: pip install 'loraseal[host]' (audits: 'loraseal[audit]')"
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -61,6 +62,11 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 class LateGroup(click.Group):
     """A group that imports a command's module when that command is asked for."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember whether the whole line asks for JSON, before its commands take it apart."""
+        ctx.meta[_AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command of the table, in its order."""
         return list(COMMANDS)
@@ -93,6 +99,12 @@ class LateGroup(click.Group):
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             _refuse_missing(error)
+        except click.UsageError as error:
+            # click writes its own words to stderr and exits 2; a script reads one stream.
+            if ctx.meta[_AS_JSON]:
+                hint = f"{error.ctx.command_path} --help" if error.ctx else None
+                emit_error(UsageError(error.format_message(), hint=hint))
+            raise
 
 
 def _refuse_missing(error: ModuleNotFoundError) -> NoReturn:

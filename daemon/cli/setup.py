@@ -15,7 +15,14 @@ import click
 from registry.cli.output import emit, guarded, json_option, say
 from registry.durable import atomic_write
 from registry.errors import UsageError
-from registry.settings import REGISTRY_NAME, RegistryPaths, default_settings, default_state
+from registry.settings import (
+    REGISTRY_NAME,
+    SYSTEM_SETTINGS,
+    SYSTEM_STATE,
+    RegistryPaths,
+    default_settings,
+    default_state,
+)
 
 _SETTINGS = """\
 # LoRASeal settings. An unknown key is an error; `loraseal doctor` checks the rest.
@@ -66,7 +73,8 @@ def init_command(
 ) -> None:
     """Make settings, keys and the ledger of a new registry."""
     ask = not yes and sys.stdin.isatty()
-    settings = (config or default_settings(os.environ)).absolute()
+    standard_settings, standard_state = _standard_places()
+    settings = (config or standard_settings).absolute()
     if settings.exists():
         raise UsageError(
             f"settings {settings} exist already",
@@ -75,7 +83,7 @@ def init_command(
     registry = registry or _answer(ask, "Name of this registry", _host_name())
     if not REGISTRY_NAME.fullmatch(registry):
         raise UsageError(f"registry name {registry!r} is not like studio.example (a-z 0-9 . -)")
-    state = Path(state or _answer(ask, "State directory", str(default_state(os.environ))))
+    state = Path(state or _answer(ask, "State directory", str(standard_state)))
     if not watched:
         answer = _answer(ask, "Folder that your trainer writes to (empty: later)", "")
         watched = (Path(answer),) if answer else ()
@@ -135,6 +143,13 @@ def _answer(ask: bool, question: str, default: str) -> str:
     if not ask:
         return default
     return str(click.prompt(question, default=default, show_default=bool(default), err=True))
+
+
+def _standard_places() -> tuple[Path, Path]:
+    """Return settings file and state: the system's for root, else the user's own."""
+    if os.geteuid() == 0 and not os.environ.get("XDG_STATE_HOME"):
+        return SYSTEM_SETTINGS, SYSTEM_STATE
+    return default_settings(os.environ), default_state(os.environ)
 
 
 def _host_name() -> str:
@@ -205,10 +220,13 @@ def service_install(
     for path, content in zip(written, (text, sysusers_text(user)), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content.encode("utf-8"), mode=0o644)
-    _tell_service(written, user, paths.state, as_json=as_json)
+    _tell_service(written, user, (values.settings, paths.state), as_json=as_json)
 
 
-def _tell_service(written: list[Path], user: str, state: Path, *, as_json: bool) -> None:
+def _tell_service(
+    written: list[Path], user: str, places: tuple[Path, Path], *, as_json: bool
+) -> None:
+    settings, state = places
     start = "systemd-sysusers && systemctl daemon-reload && systemctl enable --now loraseal"
     payload = {
         "schema": "loraseal/service.v1",
@@ -220,10 +238,10 @@ def _tell_service(written: list[Path], user: str, state: Path, *, as_json: bool)
     lines.append("watch it: systemctl status loraseal, journalctl -u loraseal -f")
     emit(payload, as_json=as_json, human="\n".join(lines))
     if getpass.getuser() != user:
-        say(f"note: {state} must belong to {user}: chown -R {user}: {state}")
+        say(f"note: {state} and the settings must be {user}'s: chown -R {user}: {state} {settings}")
         say(
-            f"note: safetensors 0.8 writes files with mode 0600: {user} can read them only by an "
-            "ACL on the watched folder, or run the service as the trainer's user (--user)"
+            "note: safetensors 0.8 writes files that only the trainer's user can read (mode 0600, and "
+            "an ACL does not help): run the service as that user with --user"
         )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daemon.custody.loghead import LogHead
@@ -23,7 +24,6 @@ from registry.transparency.commitment import new_salt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from registry.formats.envelope import Envelope
     from registry.formats.predicates.predicate import Predicate
@@ -66,13 +66,16 @@ class About:
 
 
 @contextlib.contextmanager
-def open_custody(paths: RegistryPaths) -> Iterator[Custody]:
+def open_custody(paths: RegistryPaths, *, to_look: bool = False) -> Iterator[Custody]:
     """Yield the custody of the registry at `paths`; the database is closed at the end.
+
+    `to_look` is for checks that sign nothing: they must run on an old database too.
 
     Raises:
         NotFoundError: no ledger or a key is missing.
         FormatError, LorasealError: a key file is damaged, or others can read it.
         UsageError: the index key is not the one that the ledger was made with.
+        VerificationError: the log does not continue its last signed head (not with `to_look`).
     """
     keyring = load_keyring(paths)
     keeper = ColumnKeeper(keyring.vault.recipient(), keyring.index, [keyring.vault])
@@ -84,6 +87,9 @@ def open_custody(paths: RegistryPaths) -> Iterator[Custody]:
             confirm_index_key(tx)
         vault.create()
         head = LogHead(paths.log_head, keyring)
+        if not to_look:
+            with ledger.reading() as reader:
+                head.check(reader, datetime.now(UTC))
         yield Custody(paths, keyring, ledger, vault, head, NewestStatus(paths.status_list, keyring))
     finally:
         engine.dispose()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from registry.errors import LorasealError
+from registry.errors import LorasealError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +54,12 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except LorasealError as error:
             report(error, as_json=bool(kwargs.get("as_json", False)))
             sys.exit(error.exit_code)
+        except FileNotFoundError as error:
+            missing = NotFoundError(
+                f"there is no file {error.filename!r}", hint="check the path that you gave"
+            )
+            report(missing, as_json=bool(kwargs.get("as_json")))
+            sys.exit(missing.exit_code)
         except OSError as error:
             name = f" {error.filename!r}" if error.filename is not None else ""
             report(
@@ -71,7 +77,10 @@ def report(error: LorasealError, *, as_json: bool) -> None:
     if error.hint:
         say(f"  what to do: {error.hint}")
     if as_json:
-        body = {"schema": ERROR_SCHEMA, "error": type(error).__name__, "message": str(error)}
-        click.echo(
-            json.dumps({**body, "hint": error.hint, "exit": error.exit_code}, sort_keys=True)
-        )
+        emit_error(error)
+
+
+def emit_error(error: LorasealError) -> None:
+    """Write `error` to stdout as one JSON object."""
+    body = {"schema": ERROR_SCHEMA, "error": type(error).__name__, "message": str(error)}
+    click.echo(json.dumps({**body, "hint": error.hint, "exit": error.exit_code}, sort_keys=True))

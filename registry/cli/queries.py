@@ -78,7 +78,8 @@ def ls_command(config: Path | None, states: tuple[str, ...], limit: int, as_json
 
     known = {state.value for state in ArtifactState}
     if set(states) - known:
-        raise UsageError(f"no state {sorted(set(states) - known)[0]!r}: one of {sorted(known)}")
+        unknown = sorted(set(states) - known)[0]
+        raise UsageError(f"no state {unknown!r}", hint=f"one of: {', '.join(sorted(known))}")
     query = ArtifactQuery(states=tuple(ArtifactState(state) for state in states), limit=limit)
     with open_ledger(config) as (ledger, _), ledger.reading() as reader:
         rows = list_artifacts(reader, query)
@@ -219,8 +220,15 @@ def _detail_text(detail: ArtifactDetail) -> str:
         f"delivery  {row.id[:12]} to {row.recipient or _SEALED} by {row.channel}: {row.state}"
         for row in detail.deliveries
     ]
-    lines += [f"log       entry {row.leaf_index}  {row.kind}" for row in detail.statements]
+    lines += [
+        f"log       entry {row.leaf_index}  {_short_kind(row.kind)}" for row in detail.statements
+    ]
     return "\n".join(lines)
+
+
+def _short_kind(kind: str) -> str:
+    """Return `intake` for `urn:loraseal:predicate:intake:v1`."""
+    return kind.removeprefix("urn:loraseal:predicate:").partition(":")[0]
 
 
 def _match_lines(match: TraceMatch) -> list[str]:

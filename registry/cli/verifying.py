@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 OPEN_SCHEMA = "loraseal/open.v1"
 RECEIPT_SCHEMA = "loraseal/receipt-file.v1"
-_FILE = click.Path(path_type=Path)
+# Not readable: whether and why a file cannot be read is said by our own messages.
+_FILE = click.Path(path_type=Path, readable=False)
 
 
 def _judging(command: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +71,7 @@ def verify_command(
         content=content,
         bundle=_needed_bundle(bundle, content),
         key=_needed_key(key),
-        identities=identities,
+        identities=identities or _own_identity(home, no_memory=no_memory),
         passphrase_file=passphrase_file,
         status=status,
         home=None if no_memory else _home(home),
@@ -107,6 +108,9 @@ def open_command(
     from registry.verify.inputs import Inputs
 
     identities = _identities(identities, passphrase_file, home)
+    refuse_existing(out)
+    if bundle is None and key is not None:
+        bundle = _needed_bundle(None, sealed)
     if bundle is None:
         _open_unverified(sealed, out, identities, passphrase_file, as_json=as_json)
         return
@@ -200,9 +204,9 @@ def _run(inputs: Inputs) -> VerifyReport:
 def _answer(report: VerifyReport, payload: dict[str, object], *, as_json: bool) -> None:
     emit(payload, as_json=as_json, human=report.to_text())
     if report.error is not None:
-        say(f"loraseal: {report.error}")
-        if report.error.hint:
-            say(f"  what to do: {report.error.hint}")
+        # On a terminal the report has said what is wrong; a script that reads JSON gets a line too.
+        if as_json:
+            say(f"loraseal: {report.error}")
         sys.exit(report.exit_code)
 
 
@@ -254,6 +258,29 @@ def _needed_bundle(bundle: Path | None, content: Path) -> Path:
             hint="give the file NAME.loraseal that came with it",
         )
     return bundle or beside
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse to replace a file of that name: it may be the verified copy of an earlier time.
+
+    Raises:
+        UsageError: something is there.
+    """
+    if out.is_symlink() or out.is_file():
+        raise UsageError(
+            f"{str(out)!r} exists already", hint="name another file, or move it away first"
+        )
+
+
+def _own_identity(home: Path | None, *, no_memory: bool) -> tuple[Path, ...]:
+    """Return the identity in the recipient's own folder, where there is one that needs no passphrase."""
+    from registry.sealing.identity_file import is_sealed_identity_file
+    from registry.verify.home import IDENTITY_NAME
+
+    mine = _home(home) / IDENTITY_NAME
+    if no_memory or not mine.is_file() or is_sealed_identity_file(mine.read_bytes()):
+        return ()
+    return (mine,)
 
 
 def _identities(

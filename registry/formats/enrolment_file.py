@@ -31,7 +31,7 @@ class EnrolmentRequest:
     at: str
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes, to be signed; the six words are those of their sha256."""
+        """Return the canonical bytes, to be signed."""
         return dump_canonical(
             {
                 "schema": SCHEMA,

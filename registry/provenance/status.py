@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import Exists, exists, func, select
+from sqlalchemy.orm import aliased
 
 from registry.formats.moments import to_text
 from registry.provenance.candidates import path_cell
@@ -94,7 +95,11 @@ def _artifacts(reader: Reader) -> tuple[Need, ...]:
 def _deliveries(reader: Reader) -> tuple[Need, ...]:
     rows = reader.session.scalars(
         select(DeliveryRow)
-        .where(DeliveryRow.state.in_([state.value for state in _DELIVERY_ADVICE]))
+        .join(ArtifactRow, ArtifactRow.id == DeliveryRow.artifact_id)
+        .where(
+            DeliveryRow.state.in_([state.value for state in _DELIVERY_ADVICE]),
+            ArtifactRow.state != ArtifactState.REVOKED.value,
+        )
         .order_by(DeliveryRow.moved_at)
         .limit(NEEDS_LISTED)
     )
@@ -111,10 +116,18 @@ def _deliveries(reader: Reader) -> tuple[Need, ...]:
     )
 
 
+def _overtaken() -> Exists:
+    """Say that a newer candidate stands at the same path: the file was mended, or written again."""
+    newer = aliased(CandidateRow)
+    return exists().where(
+        newer.path_index == CandidateRow.path_index, newer.noted_at > CandidateRow.noted_at
+    )
+
+
 def _refused(reader: Reader) -> tuple[Need, ...]:
     rows = reader.session.scalars(
         select(CandidateRow)
-        .where(CandidateRow.state == CandidateState.REFUSED.value)
+        .where(CandidateRow.state == CandidateState.REFUSED.value, ~_overtaken())
         .order_by(CandidateRow.moved_at)
         .limit(NEEDS_LISTED)
     )

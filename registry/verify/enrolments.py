@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from registry.digest import sha256_of
 from registry.errors import SignatureError
+from registry.formats.base64_text import encode_base64
+from registry.formats.canonical import Json, dump_canonical
 from registry.formats.enrolment_file import PAYLOAD_TYPE, EnrolmentRequest
 from registry.formats.envelope import parse_envelope
 from registry.formats.keyset import KeyAlgorithm, key_id_of
@@ -14,6 +16,8 @@ from registry.sealing.identities import X25519Recipient
 from registry.sealing.public_keys import verify_signature
 from registry.sealing.signing import SigningKey, sign_envelope
 from registry.verify.signed import check_single
+
+_WORDS_LABEL = "loraseal/enrolment-words/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,11 @@ def read_enrolment(data: bytes) -> ReadEnrolment:
         KeyAlgorithm.ED25519, request.signing_key, envelope.signatures[0].signature, envelope.pae()
     )
     X25519Recipient.parse(request.age_recipient)
-    return ReadEnrolment(request, enrolment_words(envelope.payload))
+    return ReadEnrolment(request, enrolment_words(request))
 
 
-def enrolment_words(payload: bytes) -> str:
-    """Return the six words of an enrolment request's canonical bytes; name and both keys are in it."""
-    return spoken(bytes.fromhex(sha256_of(payload).value))
+def enrolment_words(request: EnrolmentRequest) -> str:
+    """Return the six words of a request's name and keys: the same for every file made of them."""
+    key = encode_base64(request.signing_key)
+    said: list[Json] = [_WORDS_LABEL, request.name, request.age_recipient, key]
+    return spoken(bytes.fromhex(sha256_of(dump_canonical(said)).value))

@@ -75,7 +75,7 @@ def enrolment_file(keys: RecipientKeys, name: str, now: datetime) -> tuple[bytes
     request = EnrolmentRequest(
         name, str(keys.identity.recipient()), keys.signing.public_raw, to_text(now)
     )
-    return make_enrolment(request, keys.signing), enrolment_words(request.to_bytes())
+    return make_enrolment(request, keys.signing), enrolment_words(request)
 
 
 def write_enrolment(target: Path, data: bytes) -> None:

@@ -19,6 +19,8 @@ from registry.errors import (
     VerificationError,
 )
 from registry.formats.findings import Verdict
+from registry.formats.keyset import KeyRole
+from registry.formats.words import spoken
 from registry.verify.checklist import StepResult, StepState
 
 if TYPE_CHECKING:
@@ -128,7 +130,10 @@ def _facts(delivery: VerifiedDelivery) -> list[str]:
     shown = [f"{entry.path} ({entry.size} bytes)" for entry in statement.files[:_FILES_SHOWN]]
     if len(statement.files) > _FILES_SHOWN:
         shown.append(f"and {len(statement.files) - _FILES_SHOWN} more")
+    root = delivery.keyset.with_role(KeyRole.ROOT)[0]
     lines = [f"  {'from':<10} {statement.registry}, delivery {statement.delivery_id[:12]}"]
+    # The words let a person compare the pinned key with the sender over another way, at any time.
+    lines.append(f"  {'its key':<10} {spoken(bytes.fromhex(root.key_id))}")
     part = delivery.sealed_part
     if part is not None:
         lines.append(f"  {'for':<10} {part.recipient_name}")

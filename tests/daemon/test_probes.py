@@ -163,7 +163,7 @@ def test_watched_folder_that_this_user_cannot_read(
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     (answer,) = answers("watch", *loaded)
     assert answer.level is Level.PROBLEM
-    assert "ACL" in answer.advice
+    assert "trainer's user" in answer.advice
 
 
 def test_watched_folder_that_tells_of_no_changes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.systemd import UnitValues, notify, quoted, sysusers_text, unit_text
+from registry.errors import UsageError
 
 VALUES = UnitValues(
     registry="test.studio",
@@ -42,7 +42,7 @@ def test_unit_has_what_the_daemon_needs_and_no_more() -> None:
     assert unit["ProtectSystem"] == ["strict"]
     assert unit["NoNewPrivileges"] == ["yes"]
     assert unit["ExecStart"] == ["/usr/bin/true up --config /etc/loraseal/loraseal.toml"]
-    assert unit["ReadOnlyPaths"] == ["/srv/out", '"/srv/my loras/100%%"']
+    assert unit["ReadOnlyPaths"] == ["-/srv/out", '-"/srv/my loras/100%%"']
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_dollar_sign_in_the_command_is_no_variable() -> None:
 
 @pytest.mark.parametrize("path", ["/a\nUser=root", "/a\rb", "/\x7f"])
 def test_path_that_would_begin_a_new_line_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="control character"):
+    with pytest.raises(UsageError, match="control character"):
         quoted(Path(path))
 
 
@@ -94,7 +94,7 @@ def test_systemd_reads_back_the_paths_that_were_meant(
     """A wrong escape is something systemd complains about, so the test above can fail."""
     program = oracle("systemd-analyze")
     unit = tmp_path / "loraseal.service"
-    unit.write_text(re.sub(r"ReadOnlyPaths=/srv/out", "ReadOnlyPaths=/srv/%Q", unit_text(VALUES)))
+    unit.write_text(unit_text(VALUES).replace("ReadOnlyPaths=-/srv/out", "ReadOnlyPaths=/srv/%Q"))
     ended = subprocess.run(
         [program, "verify", "--man=no", str(unit)], check=False, capture_output=True, text=True
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from registry.formats.canonical import Json
     from registry.formats.statement import Subject
 
-_REASON = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+REASON_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Revocation:
         if (status_id is None) == (artifact_id is None):
             raise FormatError("revocation must name either a status id or an artifact id")
         reason_code = fields.text("reason_code")
-        if not _REASON.fullmatch(reason_code):
+        if not REASON_CODE.fullmatch(reason_code):
             raise FormatError("revocation: 'reason_code' must be like 'consent-withdrawn'")
         return cls(
             reason_code=reason_code,
