@@ -26,6 +26,7 @@ from tests.simulators.signal_world import World
 
 ARTIFACTS = 20
 KILLS = 20
+SEND_SECONDS = 2
 _MESSAGE = re.compile(r"LoRASeal delivery ([0-9a-f]{32})\npart (\d+) of (\d+)")
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-signal")]
@@ -37,7 +38,7 @@ def make_signal_registry(home: Path, world: World) -> Registry:
     blocks = (
         '\n[[route]]\nto = "Bob"\nchannel = "signal"\n'
         f'\n[channel.signal]\nkind = "signal"\nsocket = "{home / "socket"}"\n'
-        f'outbox = "{home / "signal-outbox"}"\ncall_seconds = 5\nsend_seconds = 2\n'
+        f'outbox = "{home / "signal-outbox"}"\ncall_seconds = 5\nsend_seconds = {SEND_SECONDS}\n'
         "\n[delivery]\nattempts = 20\nretry_seconds = 1\n"
     )
     registry = make_registry(home, route=False, extra=blocks)

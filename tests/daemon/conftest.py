@@ -51,3 +51,11 @@ def lived_rig(lived: Registry, audits: AuditWorker) -> Iterator[Rig]:
 def rig(fresh: Registry, audits: AuditWorker) -> Iterator[Rig]:
     with rigs.opened(fresh, audits) as rig:
         yield rig
+
+
+@pytest.fixture
+def forger(lived_rig: Rig) -> Iterator[Rig]:
+    """A rig whose channel folder must not change, whatever the test does to rows."""
+    before = lived_rig.carried()
+    yield lived_rig
+    assert lived_rig.carried() == before

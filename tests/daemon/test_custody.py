@@ -7,94 +7,35 @@ what it held before.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from daemon.custody.checking import check_all
 from daemon.custody.decisions import decide_by_operator
-from daemon.custody.holder import About, keep_statement
 from daemon.custody.opening import payload_in_memory
-from daemon.custody.revoking import withdraw_artifact
-from daemon.custody.status import publish_status
 from daemon.keyring import load_operator
 from daemon.pipeline.decide_step import decide_artifact
-from daemon.pipeline.deliver_step import deliver
-from registry.attest import ReleaseTerms, attest_release, new_id
-from registry.errors import DeniedError, VerificationError
-from registry.formats.findings import Decision, Outcome
+from registry.errors import DeniedError
+from registry.formats.findings import Outcome
 from registry.formats.predicates.release import Release
 from registry.provenance.recipients import Address, set_address
 from registry.provenance.statements import statements_of
 from registry.sealing.signing import SigningKey
 from registry.verify.signed import verify_statement
-from tests.daemon.registry_on_disk import Registry
-from tests.daemon.rig import Rig, artifact_named, database_of, sql
+from tests.daemon.forging import (
+    DELIVERY,
+    outcome,
+    plan,
+    plant_release,
+    pretend_released,
+    statement,
+    without_triggers,
+)
+from tests.daemon.rig import Rig, artifact_named, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
-
-DELIVERY = "dead" * 8
-
-
-@pytest.fixture
-def forger(lived_rig: Rig) -> Iterator[Rig]:
-    """A rig whose channel folder must not change, whatever the test does to rows."""
-    before = lived_rig.carried()
-    yield lived_rig
-    assert lived_rig.carried() == before
-
-
-def plan(rig: Rig, name: str, to: str = "Bob", delivery: str = DELIVERY) -> None:
-    """Insert a planned delivery by SQL and its job as the daemon would find it."""
-    (recipient,) = rig.one(
-        "select id from reg_recipient order by at, rowid limit 1 offset ?", to == "Bob"
-    )
-    moment = "2026-01-01 00:00:00.000000"
-    sql(
-        rig.registry,
-        "insert into reg_delivery (id, artifact_id, rendition, recipient_id, channel, ordinal, state, "
-        "attempts, planned_at, moved_at) values (?, ?, 'original', ?, 'folder', 1, 'planned', 0, ?, ?)",
-        *(delivery, artifact_named(rig.registry, name), recipient, moment, moment),
-    )
-
-
-def outcome(rig: Rig, delivery: str = DELIVERY) -> tuple[str, str]:
-    """Run the delivery; return its state and the reason that it was given."""
-    deliver(rig.shop, delivery)
-    state, reason = rig.one("select state, reason from reg_delivery where id=?", delivery)
-    return str(state), str(reason)
-
-
-def pretend_released(rig: Rig, name: str) -> str:
-    artifact = artifact_named(rig.registry, name)
-    sql(rig.registry, "update reg_artifact set state='released', reason=null where id=?", artifact)
-    return artifact
-
-
-def statement(rig: Rig, artifact: str, kind: str) -> str:
-    (digest,) = rig.one(
-        "select digest from reg_statement where artifact_id=? and kind like ? order by leaf_index desc limit 1",
-        *(artifact, f"%{kind}%"),
-    )
-    return str(digest)
-
-
-@contextlib.contextmanager
-def without_triggers(registry: Registry) -> Iterator[sqlite3.Connection]:
-    """A writer of the file drops triggers and foreign keys first."""
-    with contextlib.closing(sqlite3.connect(database_of(registry), timeout=30)) as base:
-        base.execute("pragma foreign_keys=off")
-        names = base.execute("select name from sqlite_master where type='trigger'").fetchall()
-        for (name,) in names:
-            base.execute(f"drop trigger {name}")
-        yield base
-        base.commit()
 
 
 def test_the_planted_delivery_of_a_released_artifact_would_go_out(lived_rig: Rig) -> None:
@@ -347,124 +288,6 @@ def test_operator_cannot_overrule_failure_even_with_the_key(forger: Rig) -> None
         decide_by_operator(forger.shop.custody, tx, bad, ruling, (operator, forger.clock()))
 
 
-def test_revocation_row_deleted_after_a_list_was_signed_stays_revoked(forger: Rig) -> None:
-    good = artifact_named(forger.registry, "good")
-    revoke(forger, good)
-    plan(forger, "good")
-    sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
-    with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_revocation")
-        base.execute("delete from reg_statement where kind like '%revocation%'")
-    state, reason = outcome(forger)
-    assert state == "failed"
-    assert "revoked" in reason
-
-
-def test_revocation_and_every_status_list_deleted_stays_revoked(forger: Rig) -> None:
-    """The newest list is kept outside the database too, as the log's head is."""
-    good = artifact_named(forger.registry, "good")
-    revoke(forger, good)
-    plan(forger, "good")
-    sql(forger.registry, "update reg_artifact set state='released' where id=?", good)
-    with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_revocation")
-        base.execute("delete from reg_status_list")
-        base.execute("update reg_statement set kind='other' where kind like '%revocation%'")
-    state, reason = outcome(forger)
-    assert state == "failed"
-    assert "revoked" in reason
-
-
-def test_delivery_prepared_before_a_revocation_is_not_sent_after_it(forger: Rig) -> None:
-    """Also when the cancelled row is put back by hand."""
-    (made,) = forger.one("select id from reg_delivery")
-    good = artifact_named(forger.registry, "good")
-    revoke(forger, good)
-    sql(forger.registry, "update reg_delivery set state='prepared' where id=?", made)
-    state, reason = outcome(forger, str(made))
-    assert state == "failed"
-    assert "revoked" in reason
-
-
-def test_planted_revocation_by_a_stranger_is_not_skipped(forger: Rig) -> None:
-    from registry.attest import attest
-    from registry.formats.moments import to_text
-    from registry.formats.predicates.revocation import Revocation
-
-    good = artifact_named(forger.registry, "good")
-    plan(forger, "good")
-    fake = Revocation(
-        artifact_id="0" * 64, status_id=None, reason_code="x", at=to_text(forger.clock())
-    )
-    with forger.shop.ledger.transaction() as tx:
-        envelope = attest(fake, SigningKey.generate())
-        keep_statement(tx, envelope, Revocation.TYPE, forger.clock(), About(artifact_id=good))
-    assert outcome(forger)[0] == "failed"
-
-
-def test_old_database_put_back_signs_nothing(lived_rig: Rig) -> None:
-    registry = lived_rig.registry
-    before = {path: path.read_bytes() for path in database_files(registry)}
-    plan(lived_rig, "good")
-    assert outcome(lived_rig)[0] == "sent"
-    lived_rig.shop.ledger.engine.dispose()
-    for path in database_files(registry):
-        path.unlink()
-    for path, content in before.items():
-        path.write_bytes(content)
-    plan(lived_rig, "good", delivery="beef" * 8)
-    delivered = lived_rig.carried()
-    state, reason = outcome(lived_rig, "beef" * 8)
-    assert state == "failed"
-    assert "older database" in reason
-    assert lived_rig.carried() == delivered
-    found = {
-        check.name: check.problems for check in check_all(lived_rig.shop.custody, lived_rig.clock())
-    }
-    assert found["log head"]
-
-
-def test_up_on_an_old_database_exits_5_and_says_what_to_do(lived_rig: Rig) -> None:
-    registry = lived_rig.registry
-    before = {path: path.read_bytes() for path in database_files(registry)}
-    plan(lived_rig, "good")
-    assert outcome(lived_rig)[0] == "sent"
-    lived_rig.shop.ledger.engine.dispose()
-    for path in database_files(registry):
-        path.unlink()
-    for path, content in before.items():
-        path.write_bytes(content)
-    result = registry.run("up", "--once", "--quiet", "--config", registry.settings, code=5)
-    assert "older database was put in place" in result.stderr
-    assert "what to do: restore the newest database" in result.stderr
-
-
-def test_leaf_rewritten_under_a_signed_head_is_another_history(forger: Rig) -> None:
-    plan(forger, "good")
-    with without_triggers(forger.registry) as base:
-        base.execute("update reg_log_node set hash=zeroblob(32) where level=0")
-    assert outcome(forger)[0] == "failed"
-
-
-def test_fsck_finds_a_statement_whose_kind_was_changed(forger: Rig) -> None:
-    with without_triggers(forger.registry) as base:
-        base.execute("update reg_statement set kind='other' where kind like '%intake%'")
-    found = {check.name: check.problems for check in check_all(forger.shop.custody, forger.clock())}
-    assert any("unknown kind" in problem for problem in found["signatures"])
-
-
-def test_fsck_of_an_honest_registry_finds_nothing(lived_rig: Rig) -> None:
-    checks = list(check_all(lived_rig.shop.custody, lived_rig.clock()))
-    assert [check.name for check in checks if check.problems] == []
-    assert {check.name for check in checks} >= {
-        "ledger",
-        "signatures",
-        "log head",
-        "vault",
-        "orphans",
-    }
-
-
 def test_signed_release_names_what_the_rows_say(lived_rig: Rig) -> None:
     """Rows are copies: the statement of the released artifact agrees with its decision row."""
     good = artifact_named(lived_rig.registry, "good")
@@ -476,29 +299,6 @@ def test_signed_release_names_what_the_rows_say(lived_rig: Rig) -> None:
     signed = verify_statement(row.envelope, Release, keyset, (KeyRole.STATEMENT,))
     (outcome_row,) = lived_rig.one("select outcome from reg_decision where artifact_id=?", good)
     assert signed.predicate.outcome.value == outcome_row == "released"
-
-
-def test_list_signed_after_a_revocation_was_deleted_still_names_it(lived_rig: Rig) -> None:
-    """Recipients see it too: a newer list never says less than an older one."""
-    custody, good = lived_rig.shop.custody, artifact_named(lived_rig.registry, "good")
-    revoke(lived_rig, good)
-    listed = custody.status.read()
-    assert listed is not None
-    assert len(listed.entries) == 2
-    with without_triggers(lived_rig.registry) as base:
-        base.execute("delete from reg_revocation")
-    publish_status(custody, lived_rig.clock(), timedelta(days=1))
-    later = custody.status.read()
-    assert later is not None
-    assert (later.counter, later.entries) == (listed.counter + 1, listed.entries)
-
-
-def test_status_lists_deleted_stop_every_signature(forger: Rig) -> None:
-    revoke(forger, artifact_named(forger.registry, "good"))
-    with without_triggers(forger.registry) as base:
-        base.execute("delete from reg_status_list")
-    with pytest.raises(VerificationError, match="lists were removed"):
-        publish_status(forger.shop.custody, forger.clock(), timedelta(days=1))
 
 
 def test_pin_changed_by_hand_stops_the_delivery(forger: Rig) -> None:
@@ -522,33 +322,3 @@ def test_header_changed_in_the_row_of_a_prepared_delivery_is_not_sent(forger: Ri
         made,
     )
     assert outcome(forger, str(made)) == ("failed", "what was prepared is not what was signed")
-
-
-def revoke(rig: Rig, artifact: str) -> None:
-    """Revoke as the command line does: rows and statement, then head and list."""
-    custody = rig.shop.custody
-    withdraw_artifact(custody, artifact, "withdrawn", load_operator(custody.paths), rig.clock())
-    publish_status(custody, rig.clock(), timedelta(days=1))
-
-
-def plant_release(rig: Rig, artifact: str, key: SigningKey, *, reason: str | None) -> None:
-    """Append a release of `artifact` over its own verdicts, signed by `key`, to ledger and log."""
-    from daemon.custody.decisions import signed_verdicts
-
-    custody = rig.shop.custody
-    with rig.shop.ledger.transaction() as tx:
-        verdicts = signed_verdicts(custody, tx, artifact)
-        rules = tuple(item.signed.predicate.rule for item in verdicts)
-        decision = Decision(Outcome.RELEASED, ("forged",), rules, privacy_audited=False)
-        envelopes = tuple(item.envelope for item in verdicts)
-        terms = ReleaseTerms(
-            artifact, rig.shop.policy.digest.value, envelopes, decision, new_id(), reason=reason
-        )
-        envelope = attest_release(terms, key, rig.clock())
-        keep_statement(tx, envelope, Release.TYPE, rig.clock(), About(artifact_id=artifact))
-    sql(rig.registry, "update reg_artifact set state='released' where id=?", artifact)
-
-
-def database_files(registry: Registry) -> list:
-    base = database_of(registry)
-    return [path for path in base.parent.glob(base.name + "*") if path.is_file()]

@@ -12,18 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon.custody.receipts import accept_receipt
 from daemon.pipeline.audit_step import audit_artifact
-from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
-from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import reconcile, unfinished
 from registry.errors import LorasealError, NotFoundError
 from registry.formats.safetensors import dump_header, lay_out
-from tests.daemon.registry_on_disk import Registry, write_adapter
-from tests.daemon.rig import Rig, artifact_named, sql
+from tests.daemon.registry_on_disk import write_adapter
+from tests.daemon.rig import Rig, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
 
@@ -238,6 +235,12 @@ def test_peft_directory_goes_all_the_way(rig: Rig) -> None:
     assert found == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def root_of(rig: Rig) -> str:
+    from daemon.keyring import root_public
+
+    return root_public(rig.shop.custody.keyring).hex()
+
+
 def write_peft(folder: Path) -> Path:
     import json
 
@@ -295,196 +298,6 @@ def test_vault_object_damaged_before_the_audit_is_not_audited(rig: Rig) -> None:
     with pytest.raises(LorasealError):
         audit_artifact(rig.shop, str(artifact))
     assert states(rig) == ["sealed"]
-
-
-# --- deliveries
-
-
-def test_recipient_without_an_address_ends_failed_with_what_to_do(lived_rig: Rig) -> None:
-    """It must not be tried for ever."""
-    sql(lived_rig.registry, "delete from reg_address")
-    plan(lived_rig)
-    assert lived_rig.work() == [("deliver", "failed")]
-    (reason,) = lived_rig.one("select reason from reg_delivery where state='failed'")
-    assert "no address for channel 'folder'" in str(reason)
-    assert unfinished(lived_rig.shop) == 0
-
-
-def test_channel_that_is_no_longer_in_the_settings_ends_failed(lived_rig: Rig) -> None:
-    plan(lived_rig)
-    lived_rig.with_channels({})
-    assert lived_rig.work() == [("deliver", "failed")]
-
-
-def test_stick_that_is_not_there_is_tried_later_and_given_up_after_all_attempts(
-    lived_rig: Rig,
-) -> None:
-    stick, away = lived_rig.registry.stick, lived_rig.registry.home / "away"
-    stick.rename(away)
-    plan(lived_rig)
-    assert lived_rig.work() == [("deliver", "later")]
-    away.rename(stick)
-    assert ("deliver", "sent") in lived_rig.work(delayed=True)
-    assert "Bob/good.age" in lived_rig.carried()
-
-
-def test_file_of_the_same_name_on_the_stick_is_not_overwritten(lived_rig: Rig) -> None:
-    theirs = lived_rig.registry.stick / "Bob" / "good.age"
-    theirs.parent.mkdir()
-    theirs.write_bytes(b"Bob's own")
-    plan(lived_rig)
-    lived_rig.work()
-    assert theirs.read_bytes() == b"Bob's own"
-    assert len([name for name in lived_rig.carried() if name.startswith("Bob/")]) == 3
-
-
-def test_outbox_that_was_lost_is_made_again_with_the_same_bytes(lived_rig: Rig) -> None:
-    (made,) = lived_rig.one("select id from reg_delivery")
-    outbox = lived_rig.shop.custody.paths.outbox
-    before = {p.name: p.read_bytes() for p in outbox.rglob("*") if p.is_file()}
-    shutil.rmtree(outbox)
-    sql(lived_rig.registry, "update reg_delivery set state='prepared' where id=?", made)
-    assert deliver(lived_rig.shop, str(made)) == "sent"
-    assert {p.name: p.read_bytes() for p in outbox.rglob("*") if p.is_file()} == before
-
-
-def test_unacknowledged_delivery_is_sent_again_counted_then_given_to_a_person(
-    lived_rig: Rig,
-) -> None:
-    """Every send is in the ledger; after the last one only the recipient's word helps."""
-    (made,) = lived_rig.one("select id from reg_delivery")
-    for attempt in (2, 3):
-        assert ("deadline", "again") in lived_rig.work(delayed=True)
-        row = lived_rig.one("select state, attempts from reg_delivery")
-        assert row == ("sent", attempt)
-    assert lived_rig.work(delayed=True) == [("deadline", "unconfirmed")]
-    state, reason = lived_rig.one("select state, reason from reg_delivery")
-    assert state == "unconfirmed"
-    assert "3 sends" in str(reason)
-    parcels = lived_rig.rows("select attempt, state from reg_parcel where delivery_id=?", made)
-    assert sorted({row[0] for row in parcels}) == [1, 2, 3]
-    assert {row[1] for row in parcels} == {"sent"}
-    assert lived_rig.carried() == {"Alice/good.age", "Alice/good.loraseal"}
-    assert meet_deadline(lived_rig.shop, str(made)) == "nothing to do"
-
-
-def plan(rig: Rig) -> None:
-    """Plan what Bob's route wishes and enqueue it, as a release does."""
-    from daemon.pipeline.decide_step import plan_routes
-
-    with rig.shop.ledger.transaction() as tx:
-        assert plan_routes(rig.shop, tx, artifact_named(rig.registry, "good")) == 1
-
-
-# --- receipts
-
-
-def root_of(rig: Rig) -> str:
-    from daemon.keyring import root_public
-
-    return root_public(rig.shop.custody.keyring).hex()
-
-
-def make_receipt(rig: Rig, who: str = "alice", folder: str = "Alice") -> Path:
-    registry = rig.registry
-    sealed = registry.stick / folder / "good.age"
-    out = registry.home / f"{who}.receipt"
-    registry.run(
-        *("receipt", "make", sealed, "--bundle", sealed.with_suffix(".loraseal")),
-        *("--key", root_of(rig), "--home", registry.home / who, "-o", out),
-    )
-    return out
-
-
-def test_receipt_on_the_stick_acknowledges_its_delivery_once(lived_rig: Rig) -> None:
-    receipts = lived_rig.registry.stick / "receipts"
-    receipts.mkdir(exist_ok=True)
-    shutil.copyfile(make_receipt(lived_rig), receipts / "1.receipt")
-    assert take_events(lived_rig.shop) == 1
-    assert states(lived_rig, "delivery") == ["acknowledged"]
-    shutil.copyfile(receipts / "1.receipt", receipts / "2.receipt")
-    take_events(lived_rig.shop)
-    assert lived_rig.one("select count(*) from reg_receipt") == (1,)
-    assert lived_rig.work(delayed=True) == [("deadline", "nothing to do")]
-
-
-def test_forged_receipts_are_noted_and_dropped(lived_rig: Rig) -> None:
-    good = make_receipt(lived_rig).read_bytes()
-    receipts = lived_rig.registry.stick / "receipts"
-    receipts.mkdir(exist_ok=True)
-    forged = [b"", b"nonsense", good[:-1], good[:-1] + bytes([good[-1] ^ 1]), good + b"x"]
-    for number, content in enumerate(forged):
-        (receipts / f"{number}.receipt").write_bytes(content)
-    take_events(lived_rig.shop)
-    assert states(lived_rig, "delivery") == ["sent"]
-    assert lived_rig.rows("select * from reg_receipt") == []
-    (noted,) = lived_rig.one("select count(*) from reg_event where kind='receipt refused'")
-    assert noted
-
-
-@pytest.mark.parametrize("position", [0, 40, 200, -1])
-def test_receipt_with_a_flipped_bit_is_refused(lived_rig: Rig, position: int) -> None:
-    data = bytearray(make_receipt(lived_rig).read_bytes())
-    data[position] ^= 1
-    with pytest.raises(LorasealError):
-        accept_receipt(lived_rig.shop.custody, bytes(data), lived_rig.clock())
-
-
-def test_receipt_signed_by_another_recipient_is_refused(lived_rig: Rig) -> None:
-    """Bob, who holds the same file key by a delivery of his own, speaks for Alice."""
-    from daemon.custody.receipts import file_key_of
-    from registry.digest import Digest
-    from registry.formats.delivery_receipt import ReceiptLevel
-    from registry.formats.envelope import parse_envelope
-    from registry.formats.predicates.delivery import Delivery
-    from registry.formats.predicates.predicate import parse_predicate
-    from registry.provenance.statements import get_statement
-    from registry.sealing.signing import SigningKey
-    from registry.verify.home import SIGNING_NAME
-    from registry.verify.receipts import ReceiptFacts, seal_receipt
-    from registry.verify.receipts import make_receipt as signed_receipt
-
-    custody = lived_rig.shop.custody
-    (digest,) = lived_rig.one("select statement_digest from reg_delivery")
-    with custody.ledger.reading() as reader:
-        stored = get_statement(reader, str(digest))
-    statement = parse_predicate(parse_envelope(stored.envelope.to_bytes()).payload, Delivery)
-    file_key = file_key_of(custody, Digest("blake3", statement.payload_digest.value))
-    bob = SigningKey.load(lived_rig.registry.home / "bob" / SIGNING_NAME)
-    facts = ReceiptFacts(statement, str(digest), ReceiptLevel.OPENED, lived_rig.clock())
-    forged = signed_receipt(facts, bob, file_key)
-    sealed = seal_receipt(forged, custody.keyring.keyset, now=lived_rig.clock())
-    with pytest.raises(LorasealError, match="another key"):
-        accept_receipt(custody, sealed, lived_rig.clock())
-    assert states(lived_rig, "delivery") == ["sent"]
-
-
-def test_receipt_for_one_delivery_does_not_acknowledge_another(lived_rig: Rig) -> None:
-    """Bob's good receipt, with Alice's and Bob's deliveries open: only Bob's closes."""
-    plan(lived_rig)
-    lived_rig.work()
-    sealed = make_receipt(lived_rig, "bob", "Bob").read_bytes()
-    accepted = accept_receipt(lived_rig.shop.custody, sealed, lived_rig.clock())
-    rows = dict(lived_rig.rows("select id, state from reg_delivery"))
-    assert rows.pop(accepted.delivery_id) == "acknowledged"
-    assert list(rows.values()) == ["sent"]
-
-
-def test_receipt_of_another_registry_opens_nothing(lived_rig: Rig, fresh: Registry) -> None:
-    from daemon.custody.holder import open_custody
-    from registry.settings import load_paths
-
-    sealed = make_receipt(lived_rig).read_bytes()
-    with open_custody(load_paths(fresh.settings)) as other, pytest.raises(LorasealError):
-        accept_receipt(other, sealed, lived_rig.clock())
-
-
-def test_late_receipt_acknowledges_an_unconfirmed_delivery(lived_rig: Rig) -> None:
-    """The recipient's signature outranks what the channel and the calendar say."""
-    sql(lived_rig.registry, "update reg_delivery set state='unconfirmed'")
-    sealed = make_receipt(lived_rig).read_bytes()
-    assert accept_receipt(lived_rig.shop.custody, sealed, lived_rig.clock()).is_new
-    assert states(lived_rig, "delivery") == ["acknowledged"]
 
 
 # --- reconcile
