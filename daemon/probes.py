@@ -337,7 +337,7 @@ def probe_log_head(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer
     from daemon.custody.holder import open_custody
 
     with open_custody(paths, to_look=True) as custody, custody.ledger.reading() as reader:
-        custody.head.check(reader, datetime.now(UTC))
+        custody.check(reader, datetime.now(UTC))
         head = custody.head.read(datetime.now(UTC))
     yield ok("log head", f"signed at {head.size if head else 0} entries")
 

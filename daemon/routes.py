@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.tags import name_tag, origin_tag
 from registry.errors import NotFoundError, UsageError
 from registry.provenance.candidates import paths_of
 from registry.provenance.recipients import Recipient, find_recipient
@@ -16,10 +17,12 @@ from signal_bridge.channel import Address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daemon.keyring import Keyring
     from daemon.settings import RouteSettings, Settings
-    from registry.provenance.deliveries import Delivery
+    from registry.formats.predicates.intake import Intake
     from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
+    from registry.verify.chain import ApprovedDelivery
     from signal_bridge.channel import Channel
 
 
@@ -60,19 +63,27 @@ def wishes_for(settings: Settings, reader: Reader, artifact_id: str) -> Iterator
         yield Wish(recipient.id, route.channel)
 
 
-def is_wished(settings: Settings, reader: Reader, delivery: Delivery, to: Recipient) -> bool:
-    """Return whether a route of the settings wishes this delivery, by the recipient's own name.
+def is_wished(
+    settings: Settings, keyring: Keyring, approved: ApprovedDelivery, channel: str
+) -> bool:
+    """Return whether a route of the settings wishes what the signed statements approve.
 
-    The name is compared as it opens from its sealed cell, which is bound to the recipient's row: an
-    index that was moved to another row finds somebody whose name is not the route's.
+    Names and folders of rows are not believed: those under the signatures of intake and enrolment
+    are compared, by their keyed tags.
     """
-    paths = [Path(path) for path in paths_of(reader, delivery.artifact_id)]
+    enrolment, intake = approved.enrolment.predicate, approved.release.intake.predicate
     return any(
-        route.channel == delivery.channel
-        and route.to.casefold() == to.name.casefold()
-        and _covers(route, paths)
+        route.channel == channel
+        and enrolment.name_tag == name_tag(keyring, enrolment.recipient_id, route.to)
+        and _comes_from(route, keyring, intake)
         for route in settings.route
     )
+
+
+def _comes_from(route: RouteSettings, keyring: Keyring, intake: Intake) -> bool:
+    if route.watch is None:
+        return True
+    return intake.origin == origin_tag(keyring, intake.artifact_id, route.watch.absolute())
 
 
 def _covers(route: RouteSettings, paths: list[Path]) -> bool:

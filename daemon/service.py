@@ -150,7 +150,7 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
         custody = stack.enter_context(open_custody(paths))
         _sweep(custody)
         with custody.ledger.reading() as reader:
-            custody.head.check(reader, datetime.now(UTC))
+            custody.check(reader, datetime.now(UTC))
         jobs = Outbox(custody.ledger.engine, QUEUES)
         stack.callback(jobs.close)
         worker = AuditWorker(WorkerOptions(device=settings.audit.device))

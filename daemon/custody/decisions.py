@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.holder import About, keep_statement
 from daemon.jobs import STATE_OF_OUTCOME, sources_of
+from daemon.tags import release_status_id
 from registry.attest import ReleaseTerms, attest_release, new_id, report_digest
 from registry.errors import DeniedError, VerificationError
 from registry.formats.findings import AuditReport, Decision, Outcome, Verdict
 from registry.formats.keyset import KeyRole
+from registry.formats.predicates.predicate import parse_predicate
 from registry.formats.predicates.release import (
     DECIDED_BY_OPERATOR,
     DECIDED_BY_POLICY,
@@ -83,6 +85,7 @@ def decide_by_policy(
     Raises:
         SignatureError, VerificationError: a verdict or a report was planted or changed.
     """
+    refuse_second_release(tx, artifact_id)
     verdicts = signed_verdicts(custody, tx, artifact_id)
     reports = _reports(tx, artifact_id, verdicts)
     decision = decide(policy, reports, now=now)
@@ -93,8 +96,9 @@ def decide_by_policy(
         WaiverNote(item.rule, item.waiver.finding, item.waiver.reason, item.waiver.expires)
         for item in used_waivers(policy, reports, now=now)
     )
+    status_id = status_id_for(custody, artifact_id, decision.outcome)
     terms = ReleaseTerms(
-        artifact_id, policy.digest.value, relied_on, decision, new_id(), waivers=waivers
+        artifact_id, policy.digest.value, relied_on, decision, status_id, waivers=waivers
     )
     _record_release(tx, terms, custody.keyring.statement, now)
     return decision
@@ -126,11 +130,35 @@ def decide_by_operator(
     privacy = any(item.privacy and item.verdict is Verdict.PASS for item in said)
     decision = Decision(outcome, (reason,), tuple(item.rule for item in said), privacy)
     envelopes = tuple(item.envelope for item in verdicts)
+    status_id = status_id_for(custody, artifact_id, outcome)
     terms = ReleaseTerms(
-        artifact_id, policy.digest.value, envelopes, decision, new_id(), reason=reason
+        artifact_id, policy.digest.value, envelopes, decision, status_id, reason=reason
     )
     _record_release(tx, terms, operator, now)
     return decision
+
+
+def status_id_for(custody: Custody, artifact_id: str, outcome: Outcome) -> str:
+    """Return what a revocation of this decision names: the artifact's one id if it releases."""
+    if outcome is Outcome.RELEASED:
+        return release_status_id(custody.keyring, artifact_id)
+    return new_id()
+
+
+def refuse_second_release(reader: Reader, artifact_id: str) -> None:
+    """Refuse to decide by policy what was released before: only a changed row leads back here.
+
+    Raises:
+        DeniedError: a release statement of this artifact is in the ledger.
+    """
+    for row in statements_of(reader, artifact_id):
+        if row.kind != Release.TYPE:
+            continue
+        if parse_predicate(row.envelope.payload, Release).outcome is Outcome.RELEASED:
+            raise DeniedError(
+                f"artifact {artifact_id[:12]} was released before and is not decided again",
+                hint="the database was changed by hand: keep it, run loraseal fsck",
+            )
 
 
 def _record_release(tx: Transaction, terms: ReleaseTerms, key: SigningKey, now: datetime) -> None:

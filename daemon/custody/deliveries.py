@@ -29,7 +29,7 @@ from registry.attest import (
     new_id,
 )
 from registry.digest import Digest, sha256_of
-from registry.errors import DeniedError, NotFoundError
+from registry.errors import DeniedError, NotFoundError, RevokedError
 from registry.formats.bundle import ConsistencyLink, LoggedStatement, parse_bundle
 from registry.formats.keyset import KeyRole
 from registry.formats.predicates.delivery import Delivery as DeliveryStatement
@@ -48,7 +48,7 @@ from registry.provenance.show import summarise
 from registry.provenance.statements import get_statement
 from registry.sealing.identities import parse_recipient
 from registry.sealing.seal import wrap_header
-from registry.verify.chain import PolicyTerms, verify_chain
+from registry.verify.chain import PolicyTerms, revoked_ids, verify_chain
 from registry.verify.signed import verify_statement
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def prepare_delivery(
     """
     with custody.alone():
         with custody.ledger.reading() as reader:
-            custody.head.check(reader, terms.now)
+            custody.check(reader, terms.now)
             approved = _approve(custody, rules, reader, delivery_id)
         header, plan = _wrap(custody, approved, terms)
         keys = CustodyKeys(custody.keyring.statement, custody.keyring.oms)
@@ -139,8 +139,9 @@ def confirm_delivery(custody: Custody, rules: Rules, delivery_id: str, now: date
         VerificationError, DeniedError, RevokedError, NotFoundError: as `prepare_delivery`.
     """
     with custody.ledger.reading() as reader:
-        custody.head.check(reader, now)
+        custody.check(reader, now)
         _approve(custody, rules, reader, delivery_id)
+        evidence = evidence_for(custody, reader, get_delivery(reader, delivery_id)).evidence
         made = read_preparation(reader, delivery_id)
         if made is None:
             raise NotFoundError(f"delivery {delivery_id[:12]} was not prepared, or was erased")
@@ -152,16 +153,21 @@ def confirm_delivery(custody: Custody, rules: Rules, delivery_id: str, now: date
     rows = (delivery_id, artifact_id, made.payload_digest, sha256_of(made.header).value)
     if rows != (said.delivery_id, said.artifact_id, said.payload_digest.value, said.header_digest):
         raise DeniedError("what was prepared is not what was signed", hint=PLANTED)
+    if said.status_id in revoked_ids(evidence, keyset):
+        raise RevokedError(
+            "this delivery was revoked: it is not sent",
+            hint="order it anew if it should go after all: loraseal deliver --again",
+        )
 
 
 def _approve(custody: Custody, rules: Rules, reader: Reader, delivery_id: str) -> _Approved:
     delivery, policy = get_delivery(reader, delivery_id), rules.policy
     found = evidence_for(custody, reader, delivery)
-    require_order(custody, reader, (delivery, found.recipient), rules.wished)
     required = frozenset(policy.required) - frozenset(policy.may_not_apply)
     terms = PolicyTerms(policy.digest.value, required)
     chain = verify_chain(found.evidence, custody.keyring.keyset, terms=terms)
     found.check(chain)
+    require_order(custody, reader, (delivery, chain), rules.wished)
     _, form = payload_of(reader, delivery.artifact_id)
     return _Approved(
         delivery=delivery,

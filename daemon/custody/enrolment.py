@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.custody.holder import About, log_statement
+from daemon.tags import name_tag
 from registry.formats.moments import to_text
 from registry.formats.predicates.enrolment import ChannelPin, Enrolment
 from registry.provenance.recipients import Address, NewRecipient, add_recipient
@@ -54,6 +55,7 @@ def enrol_recipient(
         status_id=status_id,
         at=to_text(now),
         channel_pins=pins,
+        name_tag=name_tag(custody.keyring, recipient_id, confirmed.name),
     )
     with custody.ledger.transaction() as tx:
         subject_id = create_subject(tx, "recipient", now)

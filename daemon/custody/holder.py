@@ -14,11 +14,13 @@ from daemon.custody.status import NewestStatus
 from daemon.keyring import Keyring, load_keyring
 from registry.artifacts.vault import Vault
 from registry.attest import attest
+from registry.errors import VerificationError
 from registry.formats.moments import parse_moment
 from registry.provenance.columns import ColumnKeeper
 from registry.provenance.database import open_database
 from registry.provenance.ledger import Ledger
-from registry.provenance.statements import NewStatement, append_statement
+from registry.provenance.log import log_size
+from registry.provenance.statements import NewStatement, append_statement, statement_count
 from registry.provenance.subjects import confirm_index_key
 from registry.transparency.commitment import new_salt
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from registry.formats.envelope import Envelope
     from registry.formats.predicates.predicate import Predicate
-    from registry.provenance.ledger import Transaction
+    from registry.provenance.ledger import Reader, Transaction
     from registry.sealing.signing import SigningKey
     from registry.settings import RegistryPaths
 
@@ -53,6 +55,20 @@ class Custody:
         with self._signing, self.paths.signing_lock.open("ab") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
+
+    def check(self, reader: Reader, now: datetime) -> None:
+        """Refuse a ledger that custody must not sign for: an older one, or one that lost statements.
+
+        Raises:
+            VerificationError: the log does not continue its last signed head, or a leaf has no
+                statement: whoever removes a revocation removes one.
+        """
+        self.head.check(reader, now)
+        if statement_count(reader) != log_size(reader):
+            raise VerificationError(
+                "a leaf of the log has lost its statement: a revocation may be missing",
+                hint="the database was changed by hand: keep it, run loraseal fsck, restore a backup",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +102,12 @@ def open_custody(paths: RegistryPaths, *, to_look: bool = False) -> Iterator[Cus
         with ledger.transaction() as tx:
             confirm_index_key(tx)
         vault.create()
-        head = LogHead(paths.log_head, keyring)
+        head, status = LogHead(paths.log_head, keyring), NewestStatus(paths.status_list, keyring)
+        custody = Custody(paths, keyring, ledger, vault, head, status)
         if not to_look:
             with ledger.reading() as reader:
-                head.check(reader, datetime.now(UTC))
-        yield Custody(paths, keyring, ledger, vault, head, NewestStatus(paths.status_list, keyring))
+                custody.check(reader, datetime.now(UTC))
+        yield custody
     finally:
         engine.dispose()
 

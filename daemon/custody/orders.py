@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from daemon.custody.holder import Custody
+    from daemon.keyring import Keyring
     from registry.provenance.deliveries import Delivery, NewDelivery
     from registry.provenance.ledger import Reader, Transaction
-    from registry.provenance.recipients import Recipient
     from registry.sealing.signing import SigningKey
+    from registry.verify.chain import ApprovedDelivery
 
-    Wished = Callable[[Reader, Delivery, Recipient], bool]
+    Wished = Callable[[Keyring, ApprovedDelivery, str], bool]
 
 
 def record_order(tx: Transaction, wanted: NewDelivery, operator: SigningKey, now: datetime) -> None:
@@ -44,17 +45,17 @@ def record_order(tx: Transaction, wanted: NewDelivery, operator: SigningKey, now
 def require_order(
     custody: Custody,
     reader: Reader,
-    planned: tuple[Delivery, Recipient],
+    planned: tuple[Delivery, ApprovedDelivery],
     wished: Wished,
 ) -> None:
-    """Return if the settings' routes wish this delivery, or an operator ordered it.
+    """Return if the settings' routes wish what was approved, or an operator ordered it.
 
     Raises:
         DeniedError: neither did.
         SignatureError: an order that no operator signed; it is not skipped, someone planted it.
     """
-    delivery, recipient = planned
-    if delivery.ordinal == 1 and wished(reader, delivery, recipient):
+    delivery, approved = planned
+    if delivery.ordinal == 1 and wished(custody.keyring, approved, delivery.channel):
         return
     wanted = (delivery.artifact_id, delivery.recipient_id, delivery.channel, delivery.ordinal)
     keyset = custody.keyring.keyset

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.custody.holder import About, keep_statement, log_statement
 from daemon.jobs import sources_of
+from daemon.tags import origin_tag
 from registry.attest import attest_verdict
 from registry.errors import DeniedError
 from registry.formats.moments import to_text
@@ -27,6 +29,7 @@ from registry.provenance.verdicts import NewAudit, record_audit
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from daemon.custody.holder import Custody
     from registry.artifacts.inspection import Inspection
@@ -36,21 +39,24 @@ if TYPE_CHECKING:
     from registry.provenance.ledger import Reader, Transaction
 
 
-def record_intake(
-    custody: Custody,
-    tx: Transaction,
-    candidate_id: str,
-    taken: tuple[IntakeResult, Inspection, str],
-    now: datetime,
-) -> Noted:
-    """Record a sealed artifact and the host's signed intake; content that is known adds nothing.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What intake sealed, what its header shows, its name for people, and the watched folder."""
 
-    `taken` is what intake sealed, what its header shows, and the name that people know it by.
-    """
-    result, inspection, name = taken
+    result: IntakeResult
+    inspection: Inspection
+    name: str
+    root: Path
+
+
+def record_intake(
+    custody: Custody, tx: Transaction, candidate_id: str, taken: Taken, now: datetime
+) -> Noted:
+    """Record a sealed artifact and the host's signed intake; content that is known adds nothing."""
+    result, inspection = taken.result, taken.inspection
     new = NewArtifact(
         manifest=result.manifest,
-        name=name,
+        name=taken.name,
         candidate_id=candidate_id,
         payload=NewPayload(
             digest=result.payload_digest.value,
@@ -78,6 +84,7 @@ def record_intake(
             dialect=inspection.dialect,
             method=inspection.method,
             family=inspection.family,
+            origin=origin_tag(custody.keyring, noted.id, taken.root),
         )
         log_statement(tx, statement, custody.keyring.host, About(artifact_id=noted.id))
     return noted

@@ -5,23 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.custody.holder import About, log_statement
+from daemon.jobs import delivery_sources_of
 from registry.errors import NotFoundError
 from registry.formats.moments import to_text
 from registry.formats.predicates.revocation import Revocation
 from registry.formats.status_list import StatusState
 from registry.provenance.artifacts import get_artifact
-from registry.provenance.deliveries import get_delivery
+from registry.provenance.deliveries import get_delivery, move_delivery
+from registry.provenance.moves import Move
 from registry.provenance.revocations import (
     ArtifactRevocation,
     NewRevocation,
     revoke_artifact,
     revoke_status,
 )
+from registry.provenance.states import DeliveryState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from daemon.custody.holder import Custody
+    from registry.provenance.ledger import Transaction
     from registry.sealing.signing import SigningKey
 
 
@@ -74,4 +78,13 @@ def withdraw_delivery(
             at=now,
             artifact_id=delivery.artifact_id,
         )
+        cancel_unsent(tx, delivery_id, now)
         return revoke_status(tx, new)
+
+
+def cancel_unsent(tx: Transaction, delivery_id: str, now: datetime) -> None:
+    """Cancel a delivery that has not left; one that is being sent ends by `confirm_delivery`."""
+    state = DeliveryState.CANCELLED
+    if get_delivery(tx, delivery_id).state in delivery_sources_of(state):
+        move = Move(tuple(delivery_sources_of(state)), state, now, "revoked")
+        move_delivery(tx, delivery_id, move)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.custody.records import record_intake
+from daemon.custody.records import Taken, record_intake
 from daemon.engine import Job
 from daemon.jobs import AUDIT
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
@@ -80,20 +80,23 @@ def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
 
 
 def _root_of(shop: Workshop, path: Path) -> Path:
-    """Return the watched folder that `path` lies in: no link below it is followed."""
+    """Return the watched folder that `path` lies in: no link below it is followed.
+
+    Raises:
+        FormatError: in none; a row that names another file must not bring it in.
+    """
     for watch in shop.settings.watch:
         if path.is_relative_to(watch.path.absolute()):
             return watch.path.absolute()
-    return path.parent
+    raise FormatError("the file is in no folder that the settings watch")
 
 
 def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
     inspection = inspect_glimpses(result.glimpses)
-    name = Path(candidate.path or "").name
-    custody = shop.custody
+    path = Path(candidate.path or "")
+    taken = Taken(result, inspection, path.name, _root_of(shop, path))
     with shop.ledger.transaction() as tx:
-        taken = (result, inspection, name)
-        noted = record_intake(custody, tx, candidate.id, taken, shop.clock())
+        noted = record_intake(shop.custody, tx, candidate.id, taken, shop.clock())
         if noted.is_new:
             shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
     _clear(shop, candidate, result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from registry.errors import NotFoundError
 from registry.formats.envelope import Envelope, parse_envelope
@@ -123,6 +123,11 @@ def all_statements(reader: Reader) -> Iterator[StoredStatement]:
     return _all_stored(
         reader, reader.session.scalars(select(StatementRow).order_by(StatementRow.leaf_index))
     )
+
+
+def statement_count(reader: Reader) -> int:
+    """Return how many statements are recorded; one for each leaf of the log, if none was removed."""
+    return reader.session.scalar(select(func.count()).select_from(StatementRow)) or 0
 
 
 def statements_of_kind(reader: Reader, kind: str) -> tuple[StoredStatement, ...]:

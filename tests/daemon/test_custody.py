@@ -20,6 +20,7 @@ from daemon.pipeline.decide_step import decide_artifact
 from registry.errors import DeniedError
 from registry.formats.findings import Outcome
 from registry.formats.predicates.release import Release
+from registry.provenance.columns import Cell, ColumnKeeper
 from registry.provenance.recipients import Address, set_address
 from registry.provenance.statements import statements_of
 from registry.sealing.signing import SigningKey
@@ -80,7 +81,7 @@ def test_release_statement_copied_from_another_artifact_releases_nothing(forger:
         )
     state, reason = outcome(forger)
     assert state == "failed"
-    assert "verdicts" in reason or "another artifact" in reason or "different artifacts" in reason
+    assert "lost its statement" in reason
 
 
 def test_everything_signed_about_a_good_artifact_under_a_bad_ones_id_releases_nothing(
@@ -143,7 +144,31 @@ def test_verdict_statement_that_is_gone_is_missed(forger: Rig) -> None:
         )
     state, reason = outcome(forger)
     assert state == "failed"
-    assert "verdicts" in reason
+    assert "lost its statement" in reason
+
+
+def test_name_sealed_anew_with_the_public_recipient_serves_no_route(forger: Rig) -> None:
+    """A watch host has the public recipient: it can make a subject key and seal a name into a row."""
+    custody = forger.shop.custody
+    keeper = ColumnKeeper(custody.keyring.vault.recipient(), b"\0" * 32)
+    (bob, subject) = forger.one(
+        "select id, subject_id from reg_recipient order by rowid desc limit 1"
+    )
+    key = keeper.new_key()
+    name = keeper.seal(key, Cell("reg_recipient", str(bob), "name"), b"Alice")
+    with without_triggers(forger.registry) as base:
+        base.execute(
+            "insert into reg_subject_key (id, subject_id, wrapped, created_at) "
+            "values (?, ?, ?, '2026-01-01 00:00:00.000000')",
+            (key.key_id, subject, key.wrapped),
+        )
+        base.execute("update reg_recipient set sealed_name=? where id=?", (name, bob))
+    settings = forger.shop.settings
+    only_alice = settings.model_copy(update={"route": settings.route[:1]})
+    plan(forger, "good")
+    state, reason = outcome(replace(forger, shop=replace(forger.shop, settings=only_alice)))
+    assert state == "failed"
+    assert "no signed order" in reason
 
 
 def test_delivery_row_pointed_to_another_artifact_wraps_nothing(forger: Rig) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from daemon.custody.evidence import evidence_for
 from daemon.routes import Wish, address_of, is_wished, open_channels, wishes_for
 from daemon.settings import RouteSettings, load_settings
 from registry.errors import UsageError
 from registry.provenance.deliveries import deliveries_of
 from registry.provenance.recipients import Address, find_recipient, list_recipients
 from registry.settings import load_paths
+from registry.verify.chain import verify_chain
 from tests.daemon.registry_on_disk import Registry
 from tests.daemon.rig import Rig, artifact_named
 
@@ -72,14 +74,21 @@ def test_route_of_the_folder_covers_what_came_from_it(
 
 
 def test_delivery_by_another_channel_than_the_routes_is_not_wished(lived_rig: Rig) -> None:
-    with lived_rig.shop.ledger.reading() as reader:
+    custody, settings = lived_rig.shop.custody, lived_rig.shop.settings
+    with custody.ledger.reading() as reader:
         (made,) = deliveries_of(reader, artifact_named(lived_rig.registry, "good"))
-        alice, bob = find_recipient(reader, "Alice"), find_recipient(reader, "Bob")
-        settings = lived_rig.shop.settings
-        assert is_wished(settings, reader, made, alice)
-        assert not is_wished(settings, reader, replace(made, channel="signal"), alice)
-        only_alice = settings.model_copy(update={"route": settings.route[:1]})
-        assert not is_wished(only_alice, reader, made, bob)
+        evidence = evidence_for(custody, reader, made).evidence
+    approved = verify_chain(evidence, custody.keyring.keyset)
+    assert is_wished(settings, custody.keyring, approved, "folder")
+    assert not is_wished(settings, custody.keyring, approved, "signal")
+    to_bob = settings.model_copy(
+        update={"route": tuple(r.model_copy(update={"to": "Bob"}) for r in settings.route)}
+    )
+    assert not is_wished(to_bob, custody.keyring, approved, "folder")
+    elsewhere = settings.model_copy(
+        update={"route": tuple(r.model_copy(update={"watch": Path("/x")}) for r in settings.route)}
+    )
+    assert not is_wished(elsewhere, custody.keyring, approved, "folder")
 
 
 def test_address_is_found_by_the_channels_name_then_by_its_kind(lived_rig: Rig) -> None:

@@ -8,8 +8,11 @@ import pytest
 
 from daemon.custody.checking import check_all
 from daemon.custody.holder import About, keep_statement
+from daemon.custody.revoking import withdraw_delivery
 from daemon.custody.status import publish_status
-from registry.errors import VerificationError
+from daemon.keyring import load_operator
+from daemon.pipeline.decide_step import decide_artifact
+from registry.errors import DeniedError, VerificationError
 from registry.sealing.signing import SigningKey
 from tests.daemon.forging import (
     database_files,
@@ -33,7 +36,55 @@ def test_revocation_row_deleted_after_a_list_was_signed_stays_revoked(forger: Ri
         base.execute("delete from reg_statement where kind like '%revocation%'")
     state, reason = outcome(forger)
     assert state == "failed"
+    assert "a revocation may be missing" in reason
+
+
+def test_artifact_set_back_after_its_revocation_was_deleted_is_not_decided_again(
+    forger: Rig,
+) -> None:
+    """A second release under a fresh status id would be on no list that was ever signed."""
+    good = artifact_named(forger.registry, "good")
+    revoke(forger, good)
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_revocation")
+        base.execute("update reg_statement set kind='other' where kind like '%revocation%'")
+        base.execute("update reg_artifact set state='audited' where id=?", (good,))
+        base.execute("update reg_delivery set ordinal=7")
+    with pytest.raises(DeniedError, match="released before"):
+        decide_artifact(forger.shop, good)
+
+
+def test_release_made_anew_is_on_the_list_that_was_signed(forger: Rig) -> None:
+    """Also when the first release itself was hidden: every release of one artifact has one status id."""
+    good = artifact_named(forger.registry, "good")
+    revoke(forger, good)
+    with without_triggers(forger.registry) as base:
+        base.execute("delete from reg_revocation")
+        base.execute("delete from reg_decision")
+        base.execute(
+            "update reg_statement set kind='other' "
+            "where kind like '%revocation%' or kind like '%release%'"
+        )
+        base.execute("update reg_artifact set state='audited' where id=?", (good,))
+        base.execute("update reg_delivery set ordinal=7")
+    decide_artifact(forger.shop, good)
+    (made,) = forger.one("select min(id) from reg_delivery where state='planned'")
+    state, reason = outcome(forger, str(made))
+    assert state == "failed"
     assert "revoked" in reason
+
+
+def test_delivery_revoked_by_itself_is_not_sent(forger: Rig) -> None:
+    (made,) = forger.one("select id from reg_delivery")
+    sql(forger.registry, "update reg_delivery set state='prepared' where id=?", made)
+    custody = forger.shop.custody
+    operator = load_operator(custody.paths)
+    assert withdraw_delivery(custody, str(made), "withdrawn", operator, forger.clock())
+    assert forger.one("select state from reg_delivery where id=?", made) == ("cancelled",)
+    sql(forger.registry, "update reg_delivery set state='prepared' where id=?", made)
+    state, reason = outcome(forger, str(made))
+    assert state == "failed"
+    assert "this delivery was revoked" in reason
 
 
 def test_revocation_and_every_status_list_deleted_stays_revoked(forger: Rig) -> None:

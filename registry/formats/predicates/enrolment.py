@@ -31,6 +31,7 @@ class Enrolment:
     """The keys of one recipient. Never part of a bundle; the log holds a salted commitment only.
 
     `signing_key` is the raw 32-byte Ed25519 public key. `status_id` is what its revocation names.
+    `name_tag` is a keyed tag of the name, so that a row given another name serves no route.
     """
 
     TYPE: ClassVar[str] = PREFIX + "enrolment:v1"
@@ -43,6 +44,7 @@ class Enrolment:
     status_id: str
     at: str
     channel_pins: tuple[ChannelPin, ...] = ()
+    name_tag: str | None = None
 
     @property
     def moment(self) -> str:
@@ -64,6 +66,7 @@ class Enrolment:
             "status_id": self.status_id,
             "at": self.at,
             "channel_pins": [{"channel": pin.channel, "pin": pin.pin} for pin in self.channel_pins],
+            "name_tag": self.name_tag,
         }
 
     @classmethod
@@ -86,4 +89,5 @@ class Enrolment:
             status_id=fields.hexadecimal("status_id", ID_DIGITS),
             at=fields.moment("at"),
             channel_pins=tuple(ChannelPin(pin.text("channel"), pin.text("pin")) for pin in pins),
+            name_tag=fields.optional_hexadecimal("name_tag"),
         )

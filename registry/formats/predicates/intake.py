@@ -24,7 +24,9 @@ class Intake:
 
     `payload_digest` names the age payload in the vault (blake3 of nonce and chunks). `kind`, `dialect`,
     `method` and `family` are what the header alone showed, None where it showed nothing.
-    `trainer_facts` are observed files beside the artifact: (what, sha256 in hex).
+    `origin` is a keyed tag of the watched folder, bound to this artifact: custody holds a route's folder
+    against it, and it tells nothing to anyone else. `trainer_facts` are observed files beside the
+    artifact: (what, sha256 in hex).
     """
 
     TYPE: ClassVar[str] = PREFIX + "intake:v1"
@@ -41,6 +43,7 @@ class Intake:
     method: str | None = None
     family: str | None = None
     trainer_facts: tuple[tuple[str, str], ...] = ()
+    origin: str | None = None
 
     @property
     def moment(self) -> str:
@@ -72,6 +75,7 @@ class Intake:
             "method": self.method,
             "family": self.family,
             "trainer_facts": facts,
+            "origin": self.origin,
         }
 
     @classmethod
@@ -97,6 +101,7 @@ class Intake:
             method=fields.optional_text("method"),
             family=fields.optional_text("family"),
             trainer_facts=tuple((fact.text("name"), fact.hexadecimal("sha256")) for fact in facts),
+            origin=fields.optional_hexadecimal("origin"),
         )
         if sha256_of(intake.manifest.to_bytes()).value != intake.artifact_id:
             raise FormatError("intake: artifact id is not the digest of its manifest")
