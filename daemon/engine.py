@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,6 +35,7 @@ APPLICATION = "loraseal"
 APPLICATION_VERSION = "loraseal-1"
 EXECUTOR = "loraseal-daemon"
 POLL_SECONDS = 0.2
+LOCK_PAUSE_SECONDS = 0.2
 DELAYED = "DELAYED"
 ACTIVE_STATES = ("PENDING", "ENQUEUED", DELAYED)
 
@@ -66,24 +68,26 @@ def refuse_pickle() -> None:
 
 
 @contextlib.contextmanager
-def daemon_lock(path: Path) -> Iterator[None]:
+def daemon_lock(
+    path: Path, *, pause: Callable[[float], object] = time.sleep
+) -> Iterator[None]:
     """Hold the one lock of the embedded daemon while the block runs.
 
     Two live processes with one executor id would run the same step at once (tried), so a second
-    daemon is refused.
+    daemon is refused. Who only looks (`is_locked`) holds it for an instant, so it is tried twice.
 
     Raises:
         BusyError: another daemon holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(
-                "another daemon works in this state directory",
-                hint="stop it first, or look at it with: loraseal status",
-            ) from error
+        if not _take(descriptor, fcntl.LOCK_EX):
+            pause(LOCK_PAUSE_SECONDS)
+            if not _take(descriptor, fcntl.LOCK_EX):
+                raise BusyError(
+                    "another daemon works in this state directory",
+                    hint="stop it first, or look at it with: loraseal status",
+                )
         yield
     finally:
         os.close(descriptor)
@@ -93,11 +97,21 @@ def is_locked(path: Path) -> bool:
     """Return whether a daemon holds the lock at `path` now."""
     if not path.exists():
         return False
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with daemon_lock(path):
-            return False
-    except BusyError:
-        return True
+        # Shared, so that two who look at once do not take each other for a daemon.
+        return not _take(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, how: int) -> bool:
+    """Take the lock until the descriptor is closed; return whether it was free."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Outbox:

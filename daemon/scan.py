@@ -27,6 +27,7 @@ from registry.artifacts.digesting import read_head
 from registry.artifacts.reading import (
     SourceBusyError,
     SourceChangedError,
+    SourceRefusedError,
     SourceVanishedError,
     open_source,
 )
@@ -118,7 +119,9 @@ def scan(
 
 
 def find_files(root: Path) -> Iterator[FoundFile]:
-    """Yield the regular files below `root` that can be part of an artifact; links are not followed.
+    """Yield the files below `root` that can be part of an artifact; links are not followed.
+
+    A link that is named as weights is yielded as what it is, so that intake refuses it aloud.
 
     A sub-folder that vanishes or may not be entered is left out; `root` itself raises `OSError`.
     """
@@ -161,7 +164,8 @@ def _entries(root: Path, folder: PurePosixPath) -> list[os.DirEntry[str]]:
 
 def _stat(entry: os.DirEntry[str], path: PurePosixPath) -> FoundFile | None:
     try:
-        if not entry.is_file(follow_symlinks=False):
+        is_link = entry.is_symlink() and entry.name.endswith(WEIGHTS_SUFFIX)
+        if not is_link and not entry.is_file(follow_symlinks=False):
             return None
         status = entry.stat(follow_symlinks=False)
     except OSError:
@@ -216,6 +220,9 @@ def _fault(path: Path, root: Path) -> str:
             tail = min(_TAIL_BYTES, head.header.body_bytes)
             if tail == _TAIL_BYTES and not any(source.read_at(source.size - tail, tail)):
                 return "its end is all zeroes, as if space were reserved and not yet written"
+    except SourceRefusedError:
+        # A link, say: waiting does not help here either.
+        return ""
     except (FormatError, SourceBusyError, SourceChangedError, SourceVanishedError) as error:
         return str(error)
     except LorasealError:

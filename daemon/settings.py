@@ -50,7 +50,7 @@ class AuditSettings(_Strict):
 
 
 class DeliverySettings(_Strict):
-    """When a delivery that nobody acknowledged is tried again, and when it is given up."""
+    """How often a send that did not get through is tried, and when a missing receipt is a question."""
 
     acknowledge_hours: float = Field(default=72.0, gt=0)
     attempts: int = Field(default=3, ge=1, le=20)

@@ -21,7 +21,7 @@ from watchdog.observers import Observer
 
 from daemon.mounts import file_system_of, is_silent
 from daemon.scan import NS_PER_SECOND, Candidate, Readiness, Sighting, WatchRules, scan
-from registry.errors import LorasealError
+from registry.errors import BusyError, LorasealError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,8 @@ class Look:
 class Watcher:
     """Finds the candidates of one folder and gives each to `on_candidate`.
 
-    If that raises a `LorasealError`, the candidate is handed on again at the next look.
+    If that raises a `LorasealError`, the candidate is handed on again at the next look; the others
+    are handed on all the same, unless the ledger is busy.
     `clock` is wall-clock time in nanoseconds, as files have it. Use `reconcile` by itself for one look,
     or `run` in a thread of its own.
     """
@@ -105,15 +106,19 @@ class Watcher:
 
     def _hand_on(self, ready: list[Candidate]) -> tuple[tuple[Candidate, ...], str]:
         done: list[Candidate] = []
+        refusal = ""
         for candidate in ready:
             try:
                 self._on_candidate(candidate)
-            except LorasealError as error:
-                # A busy ledger, for one: not marked, so the next look hands it on again.
+            except BusyError as error:
+                # It would be busy for the next one too. Not marked, so the next look hands it on again.
                 return tuple(done), str(error)
+            except LorasealError as error:
+                refusal = str(error)
+                continue
             self._handed_on.add((candidate.path, candidate.signature))
             done.append(candidate)
-        return tuple(done), ""
+        return tuple(done), refusal
 
     def run(
         self, stop: threading.Event, *, on_look: Callable[[Look], object] | None = None

@@ -1,11 +1,14 @@
-"""Deadline: a delivery that nobody acknowledged in time is sent again, then given to a person."""
+"""Deadline: a delivery that nobody acknowledged in time is put before a person.
+
+It is not sent again by itself: the carrier took it, so a second copy would only be a repeat of what the
+recipient most likely has; whether to repeat it is for the person who can ask them.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.engine import Job
-from daemon.jobs import DELIVER, delivery_sources_of
+from daemon.jobs import delivery_sources_of
 from registry.provenance.deliveries import get_delivery, move_delivery
 from registry.provenance.moves import Move
 from registry.provenance.states import DeliveryState
@@ -13,22 +16,15 @@ from registry.provenance.states import DeliveryState
 if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
 
+_REASON = "no receipt in time: ask the recipient, or order it again with loraseal deliver --again"
+
 
 def meet_deadline(shop: Workshop, delivery_id: str) -> str:
-    """Send once more what was sent and not acknowledged, as a repeat that the ledger counts."""
-    now = shop.clock()
+    """Mark what was sent and not acknowledged as unconfirmed; a receipt still counts whenever it comes."""
+    state = DeliveryState.UNCONFIRMED
     with shop.ledger.transaction() as tx:
-        delivery = get_delivery(tx, delivery_id)
-        if delivery.state is not DeliveryState.SENT:
+        if get_delivery(tx, delivery_id).state is not DeliveryState.SENT:
             return "nothing to do"
-        if delivery.attempts >= shop.settings.delivery.attempts:
-            state = DeliveryState.UNCONFIRMED
-            reason = f"no receipt after {delivery.attempts} sends: ask the recipient"
-            move = Move(tuple(delivery_sources_of(state)), state, now, reason)
-            move_delivery(tx, delivery_id, move)
-            return state.value
-        state = DeliveryState.PREPARED
-        move = Move((DeliveryState.SENT,), state, now, "no receipt in time: sending again")
+        move = Move(tuple(delivery_sources_of(state)), state, shop.clock(), _REASON)
         move_delivery(tx, delivery_id, move)
-        shop.jobs.enqueue_in(tx.session, Job(DELIVER, delivery_id, ordinal=delivery.attempts + 1))
-    return "again"
+    return state.value

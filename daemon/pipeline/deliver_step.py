@@ -25,6 +25,7 @@ from registry.errors import (
 from registry.provenance.deliveries import (
     Delivery,
     begin_attempt,
+    explain_wait,
     get_delivery,
     move_delivery,
 )
@@ -172,6 +173,8 @@ def _again_later(shop: Workshop, delivery: Delivery, reason: str, seconds: int) 
         if delivery.state is DeliveryState.SENDING:
             move = Move((DeliveryState.SENDING,), DeliveryState.PREPARED, now, reason)
             move_delivery(tx, delivery.id, move)
+        else:
+            explain_wait(tx, delivery.id, reason[:500], now)
         ordinal = delivery.attempts + 1
         later = now + timedelta(seconds=seconds)
         # The moment makes the id its own: a refusal before any attempt must not eat the next job.

@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def take_events(shop: Workshop) -> int:
-    """Handle what came in on every channel since the last look; return how many events.
+def take_events(shop: Workshop, name: str) -> int:
+    """Handle what came in on channel `name` since the last look; return how many events.
 
     The cursor is stored after an event is handled, so a kill repeats one and loses none.
     """
     count = 0
-    for name, channel in shop.channels.items():
-        with shop.ledger.reading() as reader:
-            cursor = read_cursor(reader, name)
-        for event in channel.events(cursor):
-            _handle(shop, name, event)
-            with shop.ledger.transaction() as tx:
-                write_cursor(tx, name, event.cursor)
-            count += 1
+    with shop.ledger.reading() as reader:
+        cursor = read_cursor(reader, name)
+    for event in shop.channels[name].events(cursor):
+        _handle(shop, name, event)
+        with shop.ledger.transaction() as tx:
+            write_cursor(tx, name, event.cursor)
+        count += 1
     return count
 
 

@@ -6,17 +6,19 @@ every minute this looks, so that nothing waits for ever. What breaks again and a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.engine import DELAYED, Job
-from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE
+from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE
 from registry.provenance.artifacts import artifacts_in
 from registry.provenance.candidates import candidates_in
-from registry.provenance.deliveries import deliveries_in
+from registry.provenance.deliveries import deliveries_in, overdue_deliveries
 from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from daemon.pipeline.workshop import Workshop
     from registry.provenance.ledger import Reader
@@ -40,25 +42,40 @@ def reconcile(shop: Workshop) -> int:
     return len(missing)
 
 
-def unfinished(shop: Workshop) -> int:
-    """Return how many candidates, artifacts and deliveries still have a way to go by themselves.
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What has a way to go by itself, as `job:id`: `moving` now, `later` when its time comes."""
+
+    moving: frozenset[str]
+    later: frozenset[str]
+
+
+def unfinished(shop: Workshop) -> Unfinished:
+    """Return which candidates, artifacts and deliveries still have a way to go by themselves.
 
     A job that runs or waits its turn counts too: one that a kill cut off after its work was recorded
-    still has to clear up. Delayed ones do not: what they wait for may be days away.
+    still has to clear up. A deadline that lies ahead does not: nothing is to be done until then.
     """
     with shop.ledger.reading() as reader:
-        wanted = {f"{job.name}:{job.argument}" for job in _wanted(reader)}
+        wanted = frozenset(_subject(job.id) for job in _wanted(reader, shop.clock()))
     active = shop.jobs.active_jobs().items()
-    return len(wanted | {job.rpartition(":")[0] for job, state in active if state != DELAYED})
+    running = frozenset(_subject(job_id) for job_id, state in active if state != DELAYED)
+    delayed = frozenset(_subject(job_id) for job_id, state in active if state == DELAYED) - running
+    later = frozenset(item for item in wanted & delayed if not item.startswith(f"{DEADLINE}:"))
+    return Unfinished((wanted - delayed) | running, later)
+
+
+def _subject(job_id: str) -> str:
+    return job_id.rpartition(":")[0]
 
 
 def _missing(shop: Workshop, reader: Reader) -> list[Job]:
-    wanted = list(_wanted(reader))
-    active = {job_id.rpartition(":")[0] for job_id in shop.jobs.active_jobs()} if wanted else set()
-    return [job for job in wanted if f"{job.name}:{job.argument}" not in active]
+    wanted = list(_wanted(reader, shop.clock()))
+    active = {_subject(job_id) for job_id in shop.jobs.active_jobs()} if wanted else set()
+    return [job for job in wanted if _subject(job.id) not in active]
 
 
-def _wanted(reader: Reader) -> Iterator[Job]:
+def _wanted(reader: Reader, now: datetime) -> Iterator[Job]:
     for candidate in candidates_in(reader, CandidateState.NOTED):
         yield Job(INTAKE, candidate.id)
     for artifact in artifacts_in(reader, ArtifactState.SEALED):
@@ -68,3 +85,5 @@ def _wanted(reader: Reader) -> Iterator[Job]:
     for state in (DeliveryState.PLANNED, DeliveryState.PREPARED, DeliveryState.SENDING):
         for delivery in deliveries_in(reader, state):
             yield Job(DELIVER, delivery.id)
+    for delivery in overdue_deliveries(reader, now):
+        yield Job(DEADLINE, delivery.id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.jobs import DELIVER
 from daemon.routes import address_of
 from registry.digest import Digest
 from registry.durable import (
@@ -15,9 +17,10 @@ from registry.durable import (
     temporary_beside,
 )
 from registry.errors import NotFoundError
-from registry.provenance.deliveries import read_preparation
+from registry.provenance.deliveries import get_delivery, read_preparation
 from registry.provenance.recipients import get_recipient
 from registry.provenance.show import summarise
+from registry.provenance.states import DeliveryState
 from registry.sealing.seal import rewrap
 from signal_bridge.channel import Offer
 from signal_bridge.parcels import Shipment, clean_name, plan_parcels
@@ -26,6 +29,15 @@ if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
     from registry.provenance.deliveries import Delivery, Preparation
     from signal_bridge.channel import Channel
+
+
+# Nothing is sent any more: a repeat is a delivery of its own.
+_OVER = (
+    DeliveryState.ACKNOWLEDGED,
+    DeliveryState.CANCELLED,
+    DeliveryState.FAILED,
+    DeliveryState.UNCONFIRMED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,26 @@ def open_shipping(shop: Workshop, delivery: Delivery) -> Shipping:
     parcels = plan_parcels(shipment, max_bytes=channel.capabilities.max_parcel_bytes)
     to = address_of(shop.settings, recipient, delivery.channel)
     return Shipping(channel, Offer(delivery.id, to, parcels))
+
+
+def clear_outbox(shop: Workshop) -> int:
+    """Remove the files of deliveries that are over; return of how many."""
+    folders = [path for path in shop.custody.paths.outbox.glob("*/") if _is_over(shop, path.name)]
+    # States first, jobs second: a job that began before a delivery was over is still active here, and
+    # one that begins later finds it over.
+    active = {job_id.rpartition(":")[0] for job_id in shop.jobs.active_jobs()} if folders else set()
+    done = [folder for folder in folders if f"{DELIVER}:{folder.name}" not in active]
+    for folder in done:
+        shutil.rmtree(folder)
+    return len(done)
+
+
+def _is_over(shop: Workshop, delivery_id: str) -> bool:
+    try:
+        with shop.ledger.reading() as reader:
+            return get_delivery(reader, delivery_id).state in _OVER
+    except NotFoundError:
+        return False
 
 
 def _write_sealed(shop: Workshop, made: Preparation, target: Path) -> None:

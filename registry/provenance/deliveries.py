@@ -220,6 +220,33 @@ def deliveries_in(
     return tuple(_delivery(row) for row in rows)
 
 
+def overdue_deliveries(
+    reader: Reader, now: datetime, *, limit: int = 1000
+) -> tuple[Delivery, ...]:
+    """Return deliveries that were sent, and not acknowledged by their time, oldest first."""
+    rows = reader.session.scalars(
+        select(DeliveryRow)
+        .where(DeliveryRow.state == DeliveryState.SENT.value, DeliveryRow.acknowledge_by <= now)
+        .order_by(DeliveryRow.planned_at, DeliveryRow.id)
+        .limit(limit)
+    )
+    return tuple(_delivery(row) for row in rows)
+
+
+def explain_wait(tx: Transaction, delivery_id: str, reason: str, now: datetime) -> None:
+    """Record why a prepared delivery cannot leave yet; the same reason again changes nothing.
+
+    Raises:
+        NotFoundError: no such id.
+    """
+    row = _row(tx, delivery_id)
+    if row.state != DeliveryState.PREPARED.value or row.reason == reason:
+        return
+    row.reason, row.moved_at = reason, now
+    tx.session.flush()
+    _note(tx, row, "delivery waits", now, reason)
+
+
 def move_delivery(tx: Transaction, delivery_id: str, move: Move) -> None:
     """Move a delivery, compare-and-set, and note the event.
 

@@ -80,7 +80,7 @@ class Ledger:
             LorasealError: the disk is full, or the file is damaged or read-only.
         """
         with (
-            _explained(),
+            explained(),
             self._taking_turns(),
             Session(self.engine, expire_on_commit=False) as session,
             session.begin(),
@@ -92,7 +92,7 @@ class Ledger:
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
         """Yield a snapshot; nothing that it does is kept."""
-        with _explained(), Session(self.engine, expire_on_commit=False) as session:
+        with explained(), Session(self.engine, expire_on_commit=False) as session:
             self._begin(session, "BEGIN")
             yield Snapshot(session, self.keeper)
             session.rollback()
@@ -122,7 +122,12 @@ _CAUSES = (
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Say in our words, and without parameters, what the database cannot do in this block.
+
+    Raises:
+        BusyError, LorasealError: as `Ledger.transaction`; any other error passes as it is.
+    """
     try:
         yield
     except DatabaseError as error:

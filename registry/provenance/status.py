@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Exists, exists, func, select
+from sqlalchemy import Exists, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from registry.formats.moments import to_text
@@ -30,6 +30,7 @@ _ARTIFACT_ADVICE = {
     ArtifactState.SET_ASIDE: "loraseal show {id}: the audit died on it three times",
 }
 _DELIVERY_ADVICE = {
+    DeliveryState.PREPARED: "it is tried again by itself; loraseal channel status says what is missing",
     DeliveryState.WAITING: "loraseal channel status says what it waits for; then deliver it --again",
     DeliveryState.UNCONFIRMED: "ask the recipient, then loraseal receipt import FILE",
     DeliveryState.FAILED: "loraseal channel status, then loraseal deliver ID --to NAME --by CHANNEL --again",
@@ -98,6 +99,8 @@ def _deliveries(reader: Reader) -> tuple[Need, ...]:
         .join(ArtifactRow, ArtifactRow.id == DeliveryRow.artifact_id)
         .where(
             DeliveryRow.state.in_([state.value for state in _DELIVERY_ADVICE]),
+            # A prepared one needs nobody, unless something keeps it from leaving.
+            or_(DeliveryRow.state != DeliveryState.PREPARED.value, DeliveryRow.reason.is_not(None)),
             ArtifactRow.state != ArtifactState.REVOKED.value,
         )
         .order_by(DeliveryRow.moved_at)
