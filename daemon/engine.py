@@ -68,9 +68,7 @@ def refuse_pickle() -> None:
 
 
 @contextlib.contextmanager
-def daemon_lock(
-    path: Path, *, pause: Callable[[float], object] = time.sleep
-) -> Iterator[None]:
+def daemon_lock(path: Path, *, pause: Callable[[float], object] = time.sleep) -> Iterator[None]:
     """Hold the one lock of the embedded daemon while the block runs.
 
     Two live processes with one executor id would run the same step at once (tried), so a second

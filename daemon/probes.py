@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from daemon.settings import RouteSettings, Settings
+    from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
 
 FREE_WARN_BYTES = 20 * 1024**3
 FREE_PROBLEM_BYTES = 2 * 1024**3
 FEW_WATCHES = 8192
+# Several beats: a watch thread that is alive beats together with the daemon.
+_STALE_AFTER = timedelta(seconds=60)
 INOTIFY_WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -160,6 +164,29 @@ def _answer_for_type(path: Path, kind: str | None) -> Answer:
             "nothing to do: it is scanned instead, so an adapter is found one scan later",
         )
     return ok("watch", f"{path} ({kind})")
+
+
+def watch_troubles(
+    settings: Settings, paths: RegistryPaths, reader: Reader, *, running: bool
+) -> Iterator[Answer]:
+    """Yield what is wrong with the watched folders, and with the threads of a running daemon."""
+    from daemon.standing import DAEMON, watch_executor
+    from registry.provenance.events import heartbeats
+
+    answers = probe_watched(settings, paths)
+    yield from (answer for answer in answers if answer.level is Level.PROBLEM)
+    beats = {beat.executor: beat.beat_at for beat in heartbeats(reader)}
+    if not running or DAEMON not in beats:
+        return
+    for number, watch in enumerate(settings.watch, 1):
+        last = beats.get(watch_executor(number))
+        if last is None or beats[DAEMON] - last > _STALE_AFTER:
+            yield Answer(
+                "watch",
+                Level.PROBLEM,
+                f"{watch.path} is not watched by the daemon that runs",
+                "restart it: loraseal up (or systemctl restart loraseal)",
+            )
 
 
 def probe_inotify(_settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]:

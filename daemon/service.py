@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from daemon.custody.holder import open_custody
@@ -25,19 +26,23 @@ from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
 from daemon.pipeline.receipts import take_events
-from daemon.pipeline.reconcile import reconcile, unfinished
+from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
+from daemon.pipeline.shipping import clear_outbox
 from daemon.pipeline.sighting import note_sighting
+from daemon.pipeline.withdrawal import keep_status_fresh, recall_revoked
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
 from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
+from daemon.standing import DAEMON, Teller, newest_event, stopped_deliveries, watch_executor
 from daemon.systemd import WATCHDOG_SECONDS, notify
-from daemon.watcher import Watcher
+from daemon.watcher import Presence, Watcher
 from registry.audits.runner import AuditWorker, WorkerOptions
 from registry.durable import remove_leftovers
-from registry.errors import PartlyDoneError
+from registry.errors import LorasealError, PartlyDoneError
 from registry.policy import Policy, default_policy, parse_policy
 from registry.provenance.database import create_database
 from registry.provenance.events import Heartbeat, beat
+from registry.provenance.ledger import explained
 from registry.provenance.migration import upgrade
 
 if TYPE_CHECKING:
@@ -52,8 +57,11 @@ log = logging.getLogger(__name__)
 EVENT_SECONDS = 2.0
 RECONCILE_SECONDS = 60.0
 BEAT_SECONDS = 10.0
+STATUS_SECONDS = 3_600.0
 IDLE_POLL_SECONDS = 0.1
 BROKEN_ROUNDS = 20
+PATIENCE_SECONDS = 10.0
+WATCH_AGAIN_SECONDS = 5.0
 _STEPS: dict[str, Callable[[Workshop, str], str]] = {
     INTAKE: take_in_candidate,
     AUDIT: audit_artifact,
@@ -65,11 +73,20 @@ _STEPS: dict[str, Callable[[Workshop, str], str]] = {
 
 @dataclass
 class Service:
-    """A running service. `stop` may be called from a signal handler."""
+    """A running service. `stop` may be called from a signal handler.
+
+    `since` is the number of the last event before it began: what failed earlier is not its doing.
+    `patience_seconds` is how long `run_once` waits when all that is left waits for a later time.
+    `uptime` counts seconds, from any moment on.
+    """
 
     shop: Workshop
     watchers: tuple[Watcher, ...]
+    since: int = 0
+    patience_seconds: float = PATIENCE_SECONDS
+    uptime: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def stop(self) -> None:
         """Ask everything to end."""
@@ -79,30 +96,67 @@ class Service:
 
     def run(self) -> None:
         """Watch, work and take receipts until `stop`."""
-        threads = [
-            threading.Thread(target=watcher.run, args=(self.stopping,), name="watch", daemon=True)
-            for watcher in self.watchers
-        ]
-        for thread in threads:
-            thread.start()
+        self.start_watching()
         notify(f"READY=1\nSTATUS=watching {len(self.watchers)} folders")
         self._tend()
         notify("STOPPING=1")
-        for thread in threads:
+        for thread in self.threads:
             thread.join(timeout=10)
 
+    def start_watching(self) -> None:
+        """Start a thread for each watched folder."""
+        for number, watcher in enumerate(self.watchers, 1):
+            arguments = (number, watcher)
+            thread = threading.Thread(target=self._watch, args=arguments, name="watch", daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    def _watch(self, number: int, watcher: Watcher) -> None:
+        """Look at one folder until `stop`, whatever a single look runs into."""
+        told = Teller(self.shop, number)
+        while not self.stopping.is_set():
+            try:
+                watcher.run(self.stopping, on_look=lambda look: told(look.presence.value))
+            except Exception as error:
+                log.warning("watching folder %d broke: %s", number, words_for(error))
+                log.debug("watching broke", exc_info=error)
+                _guarded(lambda: told("broke"))
+                self.stopping.wait(WATCH_AGAIN_SECONDS)
+
+    def beat(self) -> None:
+        """Record that the daemon lives, and each watch thread that does."""
+        now = self.shop.clock()
+        with self.shop.ledger.transaction() as tx:
+            beat(tx, Heartbeat(DAEMON, "all", now))
+            for number, thread in enumerate(self.threads, 1):
+                if thread.is_alive():
+                    beat(tx, Heartbeat(watch_executor(number), "watch", now))
+
+    def ping(self) -> bool:
+        """Tell systemd that all is alive; not when a watch thread is dead, so that it restarts us."""
+        return all(thread.is_alive() for thread in self.threads) and notify("WATCHDOG=1")
+
     def _tend(self) -> None:
-        """Do the regular duties, each at its own interval."""
+        """Do the regular duties, each at its own interval; between any two of them, ping."""
         duties: list[tuple[float, Callable[[], object]]] = [
-            (EVENT_SECONDS, lambda: take_events(self.shop)),
+            *(
+                (EVENT_SECONDS, partial(take_events, self.shop, name))
+                for name in self.shop.channels
+            ),
             (RECONCILE_SECONDS, lambda: reconcile(self.shop)),
-            (BEAT_SECONDS, lambda: _beat(self.shop)),
-            (WATCHDOG_SECONDS / 3, lambda: notify("WATCHDOG=1")),
+            (RECONCILE_SECONDS, lambda: clear_outbox(self.shop)),
+            (RECONCILE_SECONDS, lambda: recall_revoked(self.shop)),
+            (STATUS_SECONDS, lambda: keep_status_fresh(self.shop)),
+            (BEAT_SECONDS, self.beat),
         ]
         due = [0.0] * len(duties)
+        next_ping = 0.0
         while not self.stopping.is_set():
-            now = time.monotonic()
             for index, (interval, duty) in enumerate(duties):
+                now = self.uptime()
+                if now >= next_ping:
+                    next_ping = now + WATCHDOG_SECONDS / 3
+                    self.ping()
                 if now >= due[index]:
                     due[index] = now + interval
                     _guarded(duty)
@@ -111,26 +165,79 @@ class Service:
     def run_once(self) -> None:
         """Take in what is there now, bring all of it as far as it goes by itself, then return.
 
-        Files that are still settling are waited for; checkpoints on the way are not.
+        Files that are still settling are waited for; checkpoints on the way are not. What waits for
+        a later time, such as a channel that is away, is waited for `patience_seconds`.
 
         Raises:
-            PartlyDoneError: jobs break again and again; what is left is named.
+            PartlyDoneError: something is left, failed, or could not be looked at; it is named.
         """
         notify("READY=1")
-        idle_rounds = 0
+        idle_rounds, waited, seen = 0, 0.0, _Round()
         while not self.stopping.is_set():
-            settling = sum(_settling(watcher) for watcher in self.watchers)
-            take_events(self.shop)
-            left = unfinished(self.shop)
-            if left == 0 and settling == 0:
-                return
-            idle_rounds = idle_rounds + 1 if left and reconcile(self.shop) else 0
+            seen = self._look_around()
+            if not seen.is_moving and (not seen.left.later or waited >= self.patience_seconds):
+                break
+            stuck = bool(seen.broken or (seen.left.moving and reconcile(self.shop)))
+            idle_rounds = idle_rounds + 1 if stuck else 0
             if idle_rounds > BROKEN_ROUNDS:
-                raise PartlyDoneError(
-                    f"{left} artifacts or deliveries do not move on",
-                    hint="loraseal status says which; run again with --verbose to see why",
-                )
-            self.stopping.wait(IDLE_POLL_SECONDS * (1 + idle_rounds))
+                break
+            pause = IDLE_POLL_SECONDS * (1 + idle_rounds)
+            waited = 0.0 if seen.is_moving else waited + pause
+            self.stopping.wait(pause)
+        _guarded(lambda: clear_outbox(self.shop))
+        _guarded(lambda: recall_revoked(self.shop))
+        _guarded(lambda: keep_status_fresh(self.shop))
+        if not self.stopping.is_set():
+            self._say_what_is_left(seen)
+
+    def _look_around(self) -> _Round:
+        """Look at every folder and every channel, then at what is unfinished."""
+        seen = _Round()
+        for watcher in self.watchers:
+            if error := _guarded(partial(seen.look, watcher)):
+                seen.broken.append(f"looking at {str(watcher.root)!r} broke: {error}")
+        for name in self.shop.channels:
+            if error := _guarded(partial(take_events, self.shop, name)):
+                seen.broken.append(f"channel {name} broke: {error}")
+        seen.left = unfinished(self.shop)
+        return seen
+
+    def _say_what_is_left(self, seen: _Round) -> None:
+        left = [*seen.absent, *seen.broken]
+        if seen.left.moving:
+            left.append(f"{len(seen.left.moving)} artifacts or deliveries do not move on")
+        left += stopped_deliveries(self.shop, self.since, seen.left.later)
+        if left:
+            raise PartlyDoneError(
+                "; ".join(left),
+                hint="loraseal status says what to do; run again with --verbose to see more",
+            )
+
+
+@dataclass
+class _Round:
+    """What one round of `run_once` saw."""
+
+    left: Unfinished = field(default_factory=Unfinished)
+    settling: int = 0
+    absent: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether another round may see more."""
+        return bool(self.left.moving or self.settling or self.broken)
+
+    def look(self, watcher: Watcher) -> None:
+        """Look at one folder and count what is there."""
+        look, root = watcher.reconcile(), str(watcher.root)
+        open_ones = (Readiness.SETTLING, Readiness.UNFINISHED)
+        self.settling += sum(seen.readiness in open_ones for seen in look.waiting)
+        self.settling += len(look.handed_on)
+        if look.presence is Presence.GONE:
+            self.absent.append(f"watched folder {root!r} is missing")
+        elif look.problem:
+            self.broken.append(f"watched folder {root!r}: {look.problem}")
 
 
 @contextlib.contextmanager
@@ -145,9 +252,13 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(daemon_lock(paths.lock))
         database = create_database(paths.database)
-        upgrade(database)
-        database.dispose()
+        try:
+            with explained():
+                upgrade(database)
+        finally:
+            database.dispose()
         custody = stack.enter_context(open_custody(paths))
+        since = newest_event(custody.ledger)
         _sweep(custody)
         with custody.ledger.reading() as reader:
             custody.check(reader, datetime.now(UTC))
@@ -174,7 +285,8 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
         stack.callback(engine.stop)
         engine.start()
         reconcile(shop)
-        yield Service(shop, tuple(_watcher(shop, watch) for watch in settings.watch))
+        watchers = tuple(watcher_of(shop, watch) for watch in settings.watch)
+        yield Service(shop, watchers, since)
 
 
 def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
@@ -220,31 +332,31 @@ def words_for(error: Exception) -> str:
     return type(error).__name__ + (f" ({errno.errorcode.get(code, code)})" if code else "")
 
 
-def _watcher(shop: Workshop, watch: WatchSettings) -> Watcher:
+def watcher_of(shop: Workshop, watch: WatchSettings) -> Watcher:
+    """Return the watcher of one folder; each candidate is noted in the ledger."""
     rules = WatchRules(
         settle_seconds=watch.settle_seconds, intermediates=Intermediates(watch.intermediates)
     )
 
     def hand_on(candidate: Candidate) -> object:
-        return note_sighting(shop, candidate)
+        try:
+            return note_sighting(shop, candidate)
+        except LorasealError:
+            raise
+        except Exception as error:
+            # One file that we cannot note must not keep the others out.
+            log.debug("noting broke", exc_info=error)
+            raise LorasealError(f"noting a file broke: {words_for(error)}") from error
 
     return Watcher(watch.path.absolute(), rules, hand_on, scan_seconds=shop.settings.scan_seconds)
 
 
-def _settling(watcher: Watcher) -> int:
-    look = watcher.reconcile()
-    open_ones = (Readiness.SETTLING, Readiness.UNFINISHED)
-    return sum(seen.readiness in open_ones for seen in look.waiting) + len(look.handed_on)
-
-
-def _beat(shop: Workshop) -> None:
-    with shop.ledger.transaction() as tx:
-        beat(tx, Heartbeat("daemon", "all", shop.clock()))
-
-
-def _guarded(duty: Callable[[], object]) -> None:
+def _guarded(duty: Callable[[], object]) -> str:
+    """Do one duty; return "", or what broke it."""
     try:
         duty()
     except Exception as error:
         log.warning("duty broke: %s", words_for(error))
         log.debug("duty broke", exc_info=error)
+        return words_for(error)
+    return ""

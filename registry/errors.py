@@ -7,6 +7,13 @@ number or message text. `hint` says what to do.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 class LorasealError(Exception):
     """Anything that LoRASeal refuses or fails at, with an exit code and a hint."""
@@ -118,3 +125,17 @@ class HumanNeededError(LorasealError):
     """A channel waits for a person."""
 
     exit_code = 15
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of the file in front of what is wrong with its bytes, where nothing names it yet.
+
+    Parsers see bytes, so only who opened the file knows which of several it was.
+    """
+    try:
+        yield
+    except (FormatError, VerificationError) as error:
+        if path.name not in str(error):
+            error.args = (f"{str(path)!r}: {error}",)
+        raise

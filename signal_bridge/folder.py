@@ -72,7 +72,8 @@ class FolderChannel:
         self._settings = settings
         self._clock = clock
         self._mark = state / "folder-mark"
-        self._book = Book(Journal(state))
+        self._journal = Journal(state)
+        self._book = Book(self._journal)
         self._writing = threading.Lock()
         self._looked_at: dict[str, tuple[int, int, int]] = {}
 
@@ -122,7 +123,7 @@ class FolderChannel:
             trouble = self._trouble()
             if trouble is not None:
                 return trouble
-            return self._write(parcel, to, self._target(to, public, parcel.number))
+            return self._write(parcel, to, self._target(parcel, to, public))
 
     def events(self, cursor: str | None) -> tuple[ChannelEvent, ...]:
         """Return sealed receipts that were dropped into `receipts/`, each once."""
@@ -140,10 +141,12 @@ class FolderChannel:
             return Recall.STOPPED
         if self._trouble() is not None:
             return Recall.TOO_LATE
-        numbers = range(1, len(_names(public)) + 1)
-        left = [number for number in numbers if self._book.sent(delivery_id, number)]
-        removed = [self._remove(self._target(to, public, number)) for number in left]
-        return Recall.STOPPED if all(removed) else Recall.TOO_LATE
+        tags = _tags(public)
+        numbers = range(1, len(tags) + 1)
+        left = {tags[number - 1] for number in numbers if self._book.sent(delivery_id, number)}
+        there = [path for path in self._files_of(to) if self._journal.tag_name(path.name) in left]
+        removed = [self._remove(path) for path in there]
+        return Recall.STOPPED if len(there) == len(left) and all(removed) else Recall.TOO_LATE
 
     def reconcile(self, delivery_id: str, number: int) -> Fate:
         """A parcel of which no writing is on record is not sent: writing it again changes nothing."""
@@ -159,20 +162,35 @@ class FolderChannel:
             return Refused(str(error), Retry.NEVER, error.hint or "prepare the delivery again")
         except OSError as error:
             return _refused_by_system(error)
-        accepted = Accepted(f"{parcel.delivery_id}/{target.name}", self._clock())
+        accepted = Accepted(f"{parcel.delivery_id}/{parcel.number}", self._clock())
         self._book.accept(parcel, to, accepted)
         return accepted
 
     def _choose_names(self, offer: Offer) -> str:
         names = [parcel.clean_name for parcel in offer.parcels]
-        taken = {name for public in self._book.public_parts(offer.to) for name in _names(public)}
+        tag = self._journal.tag_name
+        taken = {known for public in self._book.public_parts(offer.to) for known in _tags(public)}
         directory = self._settings.path / offer.to.value
-        if any(name in taken or (directory / name).exists() for name in names):
+        if any(tag(name) in taken or (directory / name).exists() for name in names):
             names = [_with_id(name, offer.delivery_id) for name in names]
-        return json.dumps({"names": names})
+        # What was chosen is kept as tags: the journal must not say what is delivered to whom.
+        return json.dumps({"names": [tag(name) for name in names]})
 
-    def _target(self, to: Address, public: str, number: int) -> Path:
-        return self._settings.path / to.value / _names(public)[number - 1]
+    def _target(self, parcel: Parcel, to: Address, public: str) -> Path:
+        chosen = _tags(public)[parcel.number - 1]
+        for name in (parcel.clean_name, _with_id(parcel.clean_name, parcel.delivery_id)):
+            if self._journal.tag_name(name) == chosen:
+                return self._settings.path / to.value / name
+        raise ValueError(f"parcel {parcel.number} was offered under another name")
+
+    def _files_of(self, to: Address) -> list[Path]:
+        directory = self._settings.path / to.value
+        if directory.is_symlink():
+            return []
+        try:
+            return [path for path in directory.iterdir() if not path.is_dir()]
+        except OSError:
+            return []
 
     def _put(self, target: Path, parcel: Parcel) -> None:
         directory = target.parent
@@ -267,9 +285,9 @@ def _is_recipient(value: str) -> bool:
     return bool(_RECIPIENT.fullmatch(value)) and value.lower() != RECEIPTS_NAME
 
 
-def _names(public: str) -> list[str]:
-    names: list[str] = json.loads(public)["names"]
-    return names
+def _tags(public: str) -> list[str]:
+    tags: list[str] = json.loads(public)["names"]
+    return tags
 
 
 def _with_id(name: str, delivery_id: str) -> str:

@@ -1,7 +1,7 @@
 """An append-only journal of one channel: one JSON object a line, each on disk before it counts.
 
 It is what a channel knows after a kill. A torn last line (killed while writing) is cut off; a bad line
-before the last is damage and is refused. Addresses never stand in it, only keyed tags of them.
+before the last is damage and is refused. Addresses and file names never stand in it, only keyed tags.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ class Journal:
     def tag(self, address: Address) -> str:
         """Return a name for `address` that tells nothing without this journal's key."""
         return hmac.new(self._key, address.value.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def tag_name(self, name: str) -> str:
+        """Return what stands for a file's `name`, which tells who or what an adapter was made of."""
+        message = b"name\0" + name.encode()
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
 
     def append(self, kind: str, **fields: Field) -> Entry:
         """Record what happened; it is on disk when this returns.

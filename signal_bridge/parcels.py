@@ -230,7 +230,7 @@ def _write_list(shipment: Shipment, name: str, pieces: list[_Piece]) -> Path:
         parts.append(Part(piece.name, piece.size or 0, digest.hexdigest()))
     size = sum(part.size for part in parts)
     listed = PartsManifest(shipment.delivery_id, name, size, whole.hexdigest(), tuple(parts))
-    path = shipment.workspace / f"{shipment.name}.parts.json"
+    path = shipment.workspace / "parts.json"
     write_whole(path, [listed.to_bytes()])
     return path
 

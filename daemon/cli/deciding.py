@@ -174,6 +174,8 @@ def revoke_command(
         target, reached = _target(custody, reference, is_delivery=is_delivery)
         say(f"revokes {kind} {target[:12]}, {reached} deliveries; this cannot be undone")
         say("it does not take back what recipients have opened: ask them to delete it")
+        if not is_delivery:
+            _say_copies(custody, target)
         if not dry_run:
             _confirm(yes=yes)
             operator = read_operator(paths, passphrase_file)
@@ -201,6 +203,19 @@ def _target(custody: Custody, reference: str, *, is_delivery: bool) -> tuple[str
             return find_delivery(reader, reference).id, 1
         target = find_artifact(reader, reference)
         return target, len(deliveries_of(reader, target))
+
+
+def _say_copies(custody: Custody, artifact_id: str) -> None:
+    from registry.provenance.copies import copies_of
+    from registry.provenance.states import ArtifactState
+
+    with custody.ledger.reading() as reader:
+        copies = copies_of(reader, artifact_id)
+    for copy in copies:
+        if copy.state is not ArtifactState.REVOKED:
+            say(
+                f"the same content is also artifact {copy.id[:12]} ({copy.state.value}): revoke it too"
+            )
 
 
 def _confirm(*, yes: bool) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option
+from registry.cli.output import emit, guarded, json_option, say
 
 if TYPE_CHECKING:
     from daemon.custody.holder import Custody
     from registry.provenance.deliveries import NewDelivery
+    from registry.provenance.ledger import Reader
     from registry.sealing.signing import SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for."""
+
+    reference: str
+    name: str
+    channel: str
+    again: bool
 
 
 @click.command("deliver")
@@ -48,10 +60,15 @@ def deliver_command(
     settings, paths = load_settings(config)
     if channel not in settings.channel:
         raise UsageError(f"no channel {channel!r} in the settings", hint="add a [channel] block")
+    wish = Wish(reference, name, channel, again)
     with open_custody(paths) as custody:
-        new = _wish(custody, reference, (name, channel), again=again)
-        if not dry_run:
-            _plan(custody, new, read_operator(paths, passphrase_file))
+        if dry_run:
+            with custody.ledger.reading() as reader:
+                new, repeated = _wished(reader, wish), None
+        else:
+            new, repeated = plan_wish(custody, wish, read_operator(paths, passphrase_file))
+    if repeated is not None:
+        say(f"note: {name} got the same content before, as artifact {repeated[:12]}")
     payload = {
         "schema": "loraseal/delivery.v1",
         "delivery": None if dry_run else new.id,
@@ -63,7 +80,7 @@ def deliver_command(
     emit(payload, as_json=as_json, human=f"delivery to {name} by {channel} {verb}")
 
 
-def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool) -> NewDelivery:
+def _wished(reader: Reader, wish: Wish) -> NewDelivery:
     from registry.errors import DeniedError, UsageError
     from registry.provenance.artifacts import get_artifact
     from registry.provenance.deliveries import NewDelivery, deliveries_of
@@ -71,12 +88,9 @@ def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool)
     from registry.provenance.recipients import find_recipient
     from registry.provenance.states import ArtifactState
 
-    name, channel = to
-    with custody.ledger.reading() as reader:
-        artifact = get_artifact(reader, find_artifact(reader, reference))
-        person = find_recipient(reader, name)
-        wanted = (person.id, channel)
-        rows = deliveries_of(reader, artifact.id)
+    artifact = get_artifact(reader, find_artifact(reader, wish.reference))
+    person = find_recipient(reader, wish.name)
+    wanted, rows = (person.id, wish.channel), deliveries_of(reader, artifact.id)
     before = [row for row in rows if (row.recipient_id, row.channel) == wanted]
     if artifact.state is not ArtifactState.RELEASED:
         raise DeniedError(
@@ -85,7 +99,7 @@ def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool)
             if artifact.state is ArtifactState.HELD
             else "what was rejected, revoked or set aside is not delivered; let it be taken in anew",
         )
-    if before and not again:
+    if before and not wish.again:
         raise UsageError(
             f"delivery {before[-1].id[:12]} of it is {before[-1].state.value} already",
             hint="add --again to deliver it once more",
@@ -94,22 +108,30 @@ def _wish(custody: Custody, reference: str, to: tuple[str, str], *, again: bool)
         id=secrets.token_hex(16),
         artifact_id=artifact.id,
         recipient_id=person.id,
-        channel=channel,
-        ordinal=len(before) + 1,
+        channel=wish.channel,
+        ordinal=max((row.ordinal for row in before), default=0) + 1,
     )
 
 
-def _plan(custody: Custody, new: NewDelivery, operator: SigningKey) -> None:
+def plan_wish(custody: Custody, wish: Wish, operator: SigningKey) -> tuple[NewDelivery, str | None]:
+    """Order and plan it; return it, and the artifact whose content it repeats for this recipient."""
+    from daemon.custody.copies import note_repeat
     from daemon.custody.orders import record_order
     from daemon.engine import Job, Outbox
     from daemon.jobs import DELIVER, QUEUES
+    from registry.errors import LostRaceError
     from registry.provenance.deliveries import plan_delivery
 
     now, jobs = datetime.now(UTC), Outbox(custody.ledger.engine, QUEUES)
     try:
+        # All under the write lock: a second command must see the first one's delivery.
         with custody.ledger.transaction() as tx:
+            new = _wished(tx, wish)
             record_order(tx, new, operator, now)
-            plan_delivery(tx, new, now)
+            if not plan_delivery(tx, new, now).is_new:
+                raise LostRaceError(f"delivery number {new.ordinal} of it is planned already")
+            repeated = note_repeat(tx, new, now)
             jobs.enqueue_in(tx.session, Job(DELIVER, new.id))
+            return new, repeated
     finally:
         jobs.close()

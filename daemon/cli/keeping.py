@@ -1,7 +1,8 @@
-"""`loraseal keys`: look at the registry's public keys, move the root key away."""
+"""`loraseal keys`: look at public keys and the status list, move the root key away."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -50,6 +51,39 @@ def show_command(config: Path | None, as_json: bool) -> None:
         *(f"{row.role.value:<10} {row.key_id[:16]}" for row in keyset.keys),
     ]
     emit(payload, as_json=as_json, human="\n".join(lines))
+
+
+@keys.command("status-list")
+@click.option("--refresh", is_flag=True, help="Sign a fresh list first.")
+@_config
+@json_option
+@guarded
+def status_list_command(refresh: bool, config: Path | None, as_json: bool) -> None:
+    """Print where the newest status list is, for recipients, and until when it holds."""
+    from daemon.custody.holder import open_custody
+    from daemon.custody.status import publish_status
+    from daemon.settings import load_settings
+    from registry.errors import NotFoundError
+
+    settings, paths = load_settings(config)
+    with open_custody(paths) as custody:
+        if refresh:
+            valid_for = timedelta(days=settings.delivery.status_valid_days)
+            publish_status(custody, datetime.now(UTC), valid_for)
+        newest = custody.status.read()
+    if newest is None:
+        raise NotFoundError(
+            "no status list was made yet", hint="make one: loraseal keys status-list --refresh"
+        )
+    payload = {
+        "schema": "loraseal/status-list.v1",
+        "path": str(paths.status_list),
+        "number": newest.counter,
+        "issued": newest.issued,
+        "valid_until": newest.valid_until,
+    }
+    human = f"{paths.status_list}\nnumber {newest.counter}, valid until {newest.valid_until}"
+    emit(payload, as_json=as_json, human=human)
 
 
 @keys.command("export-root")

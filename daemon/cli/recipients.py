@@ -59,8 +59,9 @@ def add_command(
 
     with enrolment_file.open("rb") as stream:
         read = read_enrolment(stream.read(ENROLMENT_BYTES + 1))
-    _compare(read.words, words, yes=yes)
     paths = load_paths(config)
+    _refuse_taken(config, name)
+    _compare(read.words, words, yes=yes)
     addresses = addresses_for(name, folder_address, signal_uuid, safety_number)
     with open_custody(paths) as custody:
         operator = read_operator(paths, passphrase_file)
@@ -75,6 +76,20 @@ def add_command(
     emit(
         payload, as_json=as_json, human=f"enrolled {name} ({recipient_id[:12]}), words {read.words}"
     )
+
+
+def _refuse_taken(config: Path | None, name: str) -> None:
+    """Refuse before anybody compares words; the ledger refuses once more as it records."""
+    from registry.cli.queries import open_ledger
+    from registry.errors import UsageError
+    from registry.provenance.recipients import list_recipients
+
+    with open_ledger(config) as (ledger, _), ledger.reading() as reader:
+        known = {(row.name or "").casefold() for row in list_recipients(reader)}
+    if name.casefold() in known:
+        raise UsageError(
+            f"there is a recipient {name!r} already", hint="choose another name for the new one"
+        )
 
 
 def _compare(words: str, said: str | None, *, yes: bool) -> None:

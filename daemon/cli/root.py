@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib import metadata
 from typing import NoReturn
 
 import click
@@ -115,7 +116,26 @@ def _refuse_missing(error: ModuleNotFoundError) -> NoReturn:
     sys.exit(1)
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    try:
+        version = metadata.version("loraseal")
+    except metadata.PackageNotFoundError:
+        # A checkout that is not installed has none.
+        version = "unknown"
+    click.echo(f"loraseal, version {version}")
+    ctx.exit()
+
+
 @click.group(cls=LateGroup)
-@click.version_option(package_name="loraseal", prog_name="loraseal")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 def loraseal() -> None:
     """Custody for fine-tuned adapters: watch, audit, seal, record, deliver, verify."""

@@ -13,10 +13,14 @@ import click
 from registry.cli.output import emit, guarded, json_option, say
 
 if TYPE_CHECKING:
+    from daemon.probes import Answer
     from daemon.service import Service
+    from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
 
 config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+# With --verbose: watchdog logs every path that it sees, the others what they do with rows and jobs.
+_TALKATIVE = ("watchdog", "alembic", "dbos", "sqlalchemy")
 
 
 @click.command("up")
@@ -27,12 +31,16 @@ config_option = click.option("--config", type=click.Path(path_type=Path), help="
 @guarded
 def up_command(config: Path | None, once: bool, quiet: bool, verbose: bool) -> None:
     """Watch, audit, seal, record and deliver."""
+    from daemon.keyring import load_keyset
     from daemon.service import open_service
     from daemon.settings import load_settings
 
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    hush_libraries()
     settings, paths = load_settings(config)
+    # Without keys there is no registry yet: that says so, and what to run.
+    load_keyset(paths)
     with open_service(settings, paths) as service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
@@ -41,9 +49,19 @@ def up_command(config: Path | None, once: bool, quiet: bool, verbose: bool) -> N
         _run(service, once=once, quiet=quiet)
 
 
+def hush_libraries() -> None:
+    """Keep libraries from logging what we would not: watched paths, statements, arguments of jobs."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def _greeting(service: Service, paths: RegistryPaths) -> str:
-    watched = ", ".join(str(watcher.root) for watcher in service.watchers) or "nothing"
+    watched = ", ".join(_root(watcher.root) for watcher in service.watchers) or "nothing"
     return f"loraseal: registry {paths.registry}, watching {watched}"
+
+
+def _root(path: Path) -> str:
+    return str(path) if path.is_dir() else f"{path} (missing: it is watched once it is there)"
 
 
 def _run(service: Service, *, once: bool, quiet: bool) -> None:
@@ -75,18 +93,22 @@ def status_command(config: Path | None, as_json: bool) -> None:
     with open_ledger(config) as (ledger, paths):
         with ledger.reading() as reader:
             status = ledger_status(reader)
-        running = is_locked(paths.lock)
+            running = is_locked(paths.lock)
+            troubles = _troubles(config, paths, reader, running=running)
         root_here = (paths.keys / ROOT_FILE).exists()
     payload = {
         "schema": "loraseal/status.v1",
         "registry": paths.registry,
         "daemon": "running" if running else "stopped",
         "root_key_exported": not root_here,
+        "watch": [{"found": row.found, "what_to_do": row.advice} for row in troubles],
         "ledger": as_data(status),
     }
     lines = [f"registry {paths.registry}, daemon {'running' if running else 'stopped'}"]
     lines += status_lines(status)
-    needs = [line for line in status_lines(status) if line.startswith("!")]
+    for row in troubles:
+        lines += [f"! {row.probe}: {row.found}", f"    -> {row.advice}"]
+    needs = [line for line in lines if line.startswith("!")]
     if root_here:
         lines.append("! the root key is still on this machine: loraseal keys export-root FILE")
     if not running:
@@ -94,3 +116,18 @@ def status_command(config: Path | None, as_json: bool) -> None:
     if not needs and running and not root_here:
         lines.append("nothing needs you")
     emit(payload, as_json=as_json, human="\n".join(lines))
+
+
+def _troubles(
+    config: Path | None, paths: RegistryPaths, reader: Reader, *, running: bool
+) -> tuple[Answer, ...]:
+    from daemon.probes import Answer, Level, watch_troubles
+    from daemon.settings import load_settings
+    from registry.errors import UsageError
+
+    try:
+        settings, _ = load_settings(config)
+    except UsageError as error:
+        # What the ledger says is worth showing all the same.
+        return (Answer("settings", Level.PROBLEM, str(error), error.hint or "correct the file"),)
+    return tuple(watch_troubles(settings, paths, reader, running=running))

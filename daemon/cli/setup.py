@@ -114,13 +114,35 @@ def _make(paths: RegistryPaths, text: str) -> None:
     from registry.provenance.migration import upgrade
 
     paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_keyring(paths)
+    if not _has_keys(paths):
+        create_keyring(paths)
     database = create_database(paths.database)
     upgrade(database)
     database.dispose()
     # Last: whatever broke before leaves no settings, so that init can be run again.
     paths.settings.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(paths.settings, text.encode("utf-8"), mode=0o640)
+
+
+def _has_keys(paths: RegistryPaths) -> bool:
+    """Say whether an earlier run, killed before it wrote the settings, made this registry's keys.
+
+    Raises:
+        UsageError: the keys there are those of another registry.
+    """
+    from daemon.keyring import load_keyset
+    from registry.errors import NotFoundError
+
+    try:
+        keyset = load_keyset(paths)
+    except NotFoundError:
+        return False
+    if keyset.registry != paths.registry:
+        raise UsageError(
+            f"{paths.keys} holds the keys of registry {keyset.registry!r}, expected {paths.registry!r}",
+            hint=f"go on with --registry {keyset.registry}, or name another directory with --state",
+        )
+    return True
 
 
 def _tell(settings: Path, state: Path, *, dry_run: bool, as_json: bool) -> None:

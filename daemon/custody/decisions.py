@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from daemon.custody.copies import hold_copy
 from daemon.custody.holder import About, keep_statement
 from daemon.jobs import STATE_OF_OUTCOME, sources_of
 from daemon.tags import release_status_id
@@ -22,6 +23,7 @@ from registry.formats.predicates.release import (
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.policy import decide, used_waivers
 from registry.provenance.artifacts import move_artifact
+from registry.provenance.copies import copies_of
 from registry.provenance.moves import Move
 from registry.provenance.reports import reports_of
 from registry.provenance.statements import statements_of
@@ -80,7 +82,8 @@ def decide_by_policy(
 ) -> Decision:
     """Decide an audited artifact from its signed verdicts, sign and record the decision.
 
-    Rows are not believed: a report counts only if its signed verdict names it by digest.
+    Rows are not believed: a report counts only if its signed verdict names it by digest. What policy
+    would release is held if the same content was withdrawn under another name.
 
     Raises:
         SignatureError, VerificationError: a verdict or a report was planted or changed.
@@ -88,7 +91,7 @@ def decide_by_policy(
     refuse_second_release(tx, artifact_id)
     verdicts = signed_verdicts(custody, tx, artifact_id)
     reports = _reports(tx, artifact_id, verdicts)
-    decision = decide(policy, reports, now=now)
+    decision = hold_copy(decide(policy, reports, now=now), copies_of(tx, artifact_id))
     relied_on = tuple(
         item.envelope for item in verdicts if item.signed.predicate.rule in decision.relied_on
     )

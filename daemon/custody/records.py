@@ -22,6 +22,7 @@ from registry.provenance.artifacts import (
     find_payload,
     move_artifact,
 )
+from registry.provenance.copies import link_copy
 from registry.provenance.moves import Move
 from registry.provenance.states import ArtifactState
 from registry.provenance.verdicts import NewAudit, record_audit
@@ -87,6 +88,7 @@ def record_intake(
             origin=origin_tag(custody.keyring, noted.id, taken.root),
         )
         log_statement(tx, statement, custody.keyring.host, About(artifact_id=noted.id))
+        link_copy(tx, noted.id, now)
     return noted
 
 

@@ -12,7 +12,7 @@ from registry.attest import issue_status_list
 from registry.durable import atomic_write
 from registry.errors import VerificationError
 from registry.formats.envelope import parse_envelope
-from registry.formats.moments import to_text
+from registry.formats.moments import parse_moment, to_text
 from registry.formats.status_list import StatusEntry, StatusList
 from registry.limits import ENVELOPE_BYTES
 from registry.provenance.log import log_root
@@ -71,6 +71,27 @@ def publish_status(custody: Custody, now: datetime, valid_for: timedelta) -> Non
         with custody.ledger.transaction() as tx:
             envelope = issue_status(custody, tx, head, (now, now + valid_for))
         custody.status.keep(envelope)
+
+
+def renew_status(custody: Custody, now: datetime, valid_for: timedelta) -> bool:
+    """Publish a fresh list when the newest has used a quarter of its time; return whether it did.
+
+    Without deliveries none would be made, and recipients refuse what an expired list vouches for.
+    Before the first list there is nothing to renew.
+
+    Raises:
+        VerificationError: this is a ledger that custody must not sign for.
+    """
+    newest = custody.status.read()
+    if newest is None:
+        return False
+    issued, until = parse_moment(newest.issued), parse_moment(newest.valid_until)
+    if now < issued + (until - issued) / 4:
+        return False
+    with custody.ledger.reading() as reader:
+        custody.check(reader, now)
+    publish_status(custody, now, valid_for)
+    return True
 
 
 def issue_status(

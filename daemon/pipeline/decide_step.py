@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from daemon.custody.copies import note_repeat
 from daemon.custody.decisions import decide_by_policy
 from daemon.engine import Job
 from daemon.jobs import DELIVER
@@ -53,6 +54,7 @@ def plan_routes_in(
         )
         noted = plan_delivery(tx, new, now)
         if noted.is_new:
+            note_repeat(tx, new, now)
             jobs.enqueue_in(tx.session, Job(DELIVER, noted.id))
             planned += 1
     return planned

@@ -46,8 +46,8 @@ def reconcile(shop: Workshop) -> int:
 class Unfinished:
     """What has a way to go by itself, as `job:id`: `moving` now, `later` when its time comes."""
 
-    moving: frozenset[str]
-    later: frozenset[str]
+    moving: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()
 
 
 def unfinished(shop: Workshop) -> Unfinished:

@@ -64,7 +64,8 @@ def open_shipping(shop: Workshop, delivery: Delivery) -> Shipping:
     if made is None:
         raise NotFoundError(f"delivery {delivery.id[:12]} was not prepared")
     folder = shop.custody.paths.outbox / delivery.id
-    sealed, bundle = folder / f"{name}.age", folder / f"{name}.loraseal"
+    # Not the adapter's name, which is personal data: the recipient sees the parcels' clean names.
+    sealed, bundle = folder / "sealed.age", folder / "bundle.loraseal"
     ensure_directory(folder)
     if not bundle.exists():
         _write_sealed(shop, made, sealed)

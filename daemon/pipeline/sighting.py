@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from daemon.scan import Candidate
     from registry.provenance.ledger import Transaction
 
-_UNREADABLE_NAME = "its name is not UTF-8, so neither a person nor a statement can name it: rename it"
+_UNREADABLE_NAME = (
+    "its name is not UTF-8, so neither a person nor a statement can name it: rename it"
+)
 
 
 def note_sighting(shop: Workshop, seen: Candidate) -> str:
@@ -55,5 +57,5 @@ def _is_text(seen: Candidate) -> bool:
 
 
 def _printable(path: str | Path) -> str:
-    """Return `path` with each byte that is no UTF-8 as `\\xNN`."""
+    r"""Return `path` with each byte that is no UTF-8 as `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

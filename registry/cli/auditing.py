@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option, say
+from registry.cli.output import emit, followed, guarded, json_option, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def audit_command(
     from registry.audits.task import AuditLimits
     from registry.errors import FormatError
 
-    task = open_task(path, rules or DEFAULT_RULES)
+    task = open_task(followed(path), rules or DEFAULT_RULES)
     try:
         run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option
+from registry.cli.output import emit, followed, guarded, json_option
 
 if TYPE_CHECKING:
     from registry.fingerprints.exact import ExactNames
@@ -40,9 +40,10 @@ def hash_command(path: Path, as_json: bool) -> None:
     is what PATH would be called in a registry that took in exactly these files.
     """
     from registry.digest import sha256_of
-    from registry.fingerprints.exact import manifest_of, name_path
+    from registry.fingerprints.exact import manifest_of, name_file, name_path
 
-    names = tuple(name_path(path))
+    target = followed(path)
+    names = tuple(name_path(target)) if target.is_dir() else (name_file(target, shown=path.name),)
     artifact_id = sha256_of(manifest_of(names).to_bytes()).value
     payload = {
         "schema": SCHEMA,

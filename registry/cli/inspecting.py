@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option
+from registry.cli.output import emit, followed, guarded, json_option
 
 if TYPE_CHECKING:
     from registry.artifacts.inspection import Inspection
@@ -35,7 +35,7 @@ def inspect_command(path: Path, check_hash: bool, as_json: bool) -> None:
     """
     from registry.artifacts.inspection import inspect_path
 
-    found = inspect_path(path, check_hash=check_hash)
+    found = inspect_path(followed(path), check_hash=check_hash)
     emit(found.to_json(), as_json=as_json, human=describe(str(path), found))
     if found.refusals:
         sys.exit(_BROKEN_EXIT)

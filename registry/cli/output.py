@@ -17,6 +17,7 @@ from registry.errors import LorasealError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,18 @@ def emit(payload: Mapping[str, object], *, as_json: bool, human: str) -> None:
 def say(text: str) -> None:
     """Print a line for people on stderr."""
     click.echo(text, err=True)
+
+
+def followed(path: Path) -> Path:
+    """Return where the path that a person named leads; one that leads nowhere is returned as it is.
+
+    A link that somebody types is theirs (a model cache holds nothing else); links inside a folder
+    are not followed, since whoever made the folder chose them.
+    """
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return path
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

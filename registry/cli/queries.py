@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option
+from registry.cli.output import emit, followed, guarded, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,7 +190,7 @@ def _hashes_of(evidence: str) -> tuple[str, ...]:
         return ()
     from registry.fingerprints.exact import search_values
 
-    return search_values(path)
+    return search_values(followed(path))
 
 
 def _line(row: ArtifactSummary) -> str:
@@ -215,7 +215,15 @@ def _detail_text(detail: ArtifactDetail) -> str:
     lines += [
         f"audit     {row.rule:<14} {row.verdict:<14} {row.summary or ''}" for row in detail.audits
     ]
-    lines += [f"decision  {row.outcome} by {row.decided_by}" for row in detail.decisions]
+    lines += [
+        f"decision  {row.outcome} by {row.decided_by}"
+        + ("" if row.privacy_audited else ", privacy not audited")
+        for row in detail.decisions
+    ]
+    lines += [
+        f"lineage   {row.child_id[:12]} {row.relation} {row.parent[:12]} ({row.grade})"
+        for row in detail.edges
+    ]
     lines += [
         f"delivery  {row.id[:12]} to {row.recipient or _SEALED} by {row.channel}: {row.state}"
         for row in detail.deliveries

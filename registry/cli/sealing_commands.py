@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, guarded, json_option
-from registry.errors import UsageError
+from registry.cli.output import emit, followed, guarded, json_option
+from registry.errors import UsageError, naming
 from registry.limits import IDENTITY_FILE_BYTES
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def seal_command(
 
     recipients = _recipients(names, lists) + _passphrase(passphrase_file)
     # A link that a person names is followed; links inside a folder are not.
-    sealed = seal_path(path.resolve(), output, recipients, armor=armor)
+    sealed = seal_path(followed(path), output, recipients, armor=armor)
     payload = {**_to_json(sealed), "recipients": len(recipients)}
     emit(payload, as_json=as_json, human=_to_text(sealed, len(recipients)))
 
@@ -59,7 +59,8 @@ def _recipients(names: tuple[str, ...], lists: tuple[Path, ...]) -> tuple[Recipi
 
     found = [parse_recipient(name) for name in names]
     for path in lists:
-        found += parse_recipients_file(_read(path))
+        with naming(path):
+            found += parse_recipients_file(_read(path))
     return tuple(found)
 
 

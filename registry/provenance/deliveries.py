@@ -220,9 +220,7 @@ def deliveries_in(
     return tuple(_delivery(row) for row in rows)
 
 
-def overdue_deliveries(
-    reader: Reader, now: datetime, *, limit: int = 1000
-) -> tuple[Delivery, ...]:
+def overdue_deliveries(reader: Reader, now: datetime, *, limit: int = 1000) -> tuple[Delivery, ...]:
     """Return deliveries that were sent, and not acknowledged by their time, oldest first."""
     rows = reader.session.scalars(
         select(DeliveryRow)

@@ -305,7 +305,10 @@ def _parse_lines(data: bytes, what: str, parse: Callable[[str], T]) -> Iterator[
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise FormatError(f"{what} is not text") from error
+        raise FormatError(
+            f"{what} is not text: byte {error.start} is not UTF-8, expected one key a line",
+            hint="give the text file with the line that begins AGE-SECRET-KEY-1 (yours) or age1 (theirs)",
+        ) from error
     empty = True
     for number, line in enumerate(lines, start=1):
         word = line.strip()

@@ -98,7 +98,7 @@ def _open_batch(
             filled += size
             fault = "payload is cut off at a chunk's edge" if last else "data follows the payload"
         else:
-            fault = f"payload chunk {counter} is not authentic"
+            fault = f"payload chunk {counter} is not authentic: its bytes are not those that were sealed"
         break
     return _OpenedBatch(out[:filled], fault)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import FormatError, LorasealError
+from registry.errors import FormatError, LorasealError, UsageError, naming
 from registry.limits import BUNDLE_BYTES, ENVELOPE_BYTES, IDENTITY_FILE_BYTES, KEY_PIN_BYTES
 from registry.sealing.identities import ScryptIdentity
 from registry.sealing.identity_file import load_identities, parse_passphrase
@@ -63,7 +63,8 @@ def load_pin(key: str) -> KeyPin:
     """Return the pin that `--key` names: a file if there is one of that name, else the text itself.
 
     Raises:
-        FormatError: neither a file nor a key.
+        UsageError: neither a file nor a key.
+        FormatError: the file is not a key.
     """
     try:
         is_file = Path(key).is_file()
@@ -74,7 +75,7 @@ def load_pin(key: str) -> KeyPin:
     try:
         return parse_pin(key.encode("utf-8", "replace"))
     except LorasealError as error:
-        raise FormatError(
+        raise UsageError(
             f"--key {key[:80]!r} is no file, and no key itself", hint=error.hint
         ) from error
 
@@ -90,7 +91,7 @@ def read_identities(paths: tuple[Path, ...], passphrase_file: Path | None) -> tu
         return () if passphrase is None else (ScryptIdentity(passphrase),)
     found: list[Identity] = []
     for path in paths:
-        with open_file(path):
+        with open_file(path), naming(path):
             found.extend(load_identities(path, passphrase=passphrase))
     return tuple(found)
 

@@ -18,7 +18,7 @@ from registry.durable import (
     temporary_beside,
     write_all,
 )
-from registry.errors import UsageError
+from registry.errors import UsageError, naming
 from registry.formats.predicates.delivery import FORM_RAW
 from registry.sealing.seal import Opened, open_sealed
 from registry.verify.content import open_file
@@ -96,7 +96,7 @@ def open_unverified(sealed: Path, identities: Sequence[Identity], out: Path) -> 
     target = out / sealed.name.removesuffix(".age") if out.is_dir() else out
     part = temporary_beside(target)
     try:
-        with open_file(sealed) as source:
+        with open_file(sealed) as source, naming(sealed):
             opened = open_sealed(source, identities)
             with storage_errors(target), create(part) as stream:
                 size, start = _copy(opened, stream)

@@ -6,7 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.errors import ContentMismatchError, LorasealError, RevokedError, StaleStatusError
+from registry.errors import (
+    ContentMismatchError,
+    LorasealError,
+    RevokedError,
+    StaleStatusError,
+    naming,
+)
 from registry.verify.checklist import Checklist
 from registry.verify.content import (
     ContentKind,
@@ -135,6 +141,7 @@ class _Run:
     def _sealed(self, verified: VerifiedDelivery, stack: ExitStack) -> None:
         statement, identities = verified.statement, self.task.given.identities
         stream = stack.enter_context(open_file(self.task.content))
+        stack.enter_context(naming(self.task.content))
         if not identities:
             self._sealed_bytes(verified, stream)
             return

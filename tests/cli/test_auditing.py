@@ -79,12 +79,14 @@ def test_a_file_that_is_not_there_exits_3(tmp_path):
     assert _audit(tmp_path / "none.safetensors").exit_code == 3
 
 
-def test_a_link_is_not_followed(tmp_path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(_adapter())
-    link = tmp_path / "link.safetensors"
-    link.symlink_to(path)
-    assert _audit(link).exit_code == 4
+def test_a_link_that_a_person_names_is_followed_and_one_in_a_folder_is_not(tmp_path):
+    """A model cache holds links to files that are named by their digest."""
+    blob, folder = tmp_path / "0ab1", tmp_path / "snapshot"
+    blob.write_bytes(_adapter())
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").symlink_to(blob)
+    assert _audit(folder / "adapter_model.safetensors").exit_code == 0
+    assert _audit(folder).exit_code == 4
 
 
 def test_an_unknown_rule_is_a_usage_error(tmp_path):

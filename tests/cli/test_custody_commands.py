@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
 
+from daemon.cli.delivering import Wish, plan_wish
+from daemon.custody.holder import open_custody
+from daemon.keyring import load_operator
+from registry.settings import load_paths
 from tests.daemon.registry_on_disk import Registry
 from tests.daemon.rig import artifact_named, enrol, sql
 
@@ -309,3 +314,31 @@ def test_ledger_reads_without_keys_as_sealed(lived: Registry) -> None:
     shutil.rmtree(lived.home / "state" / "keys")
     result = lived.run("ls", "--config", lived.settings, code=3)
     assert "good" not in result.stdout
+
+
+def test_orders_given_at_once_are_two_deliveries_that_both_exist(lived: Registry) -> None:
+    """The number of a repeat is taken under the write lock: else the second order is lost."""
+    wish = Wish(artifact_named(lived, "good"), "Alice", "folder", again=True)
+    start, planned = Barrier(2), []
+
+    def order() -> None:
+        with open_custody(load_paths(lived.settings)) as custody:
+            start.wait()
+            new, _ = plan_wish(custody, wish, load_operator(custody.paths))
+            planned.append((new.id, new.ordinal))
+
+    threads = [Thread(target=order) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = sql(lived, "select id, ordinal from reg_delivery where ordinal > 1")
+    assert sorted(planned) == sorted(rows)
+    assert sorted(ordinal for _, ordinal in planned) == [2, 3]
+
+
+def test_name_that_is_taken_is_refused_before_anybody_compares_words(lived: Registry) -> None:
+    words = ("recipient", "add", "alice", lived.home / "alice.enrol", "--config", lived.settings)
+    answer = lived.run(*words, code=2)
+    assert "there is a recipient 'alice' already" in answer.stderr
+    assert "six words" not in answer.stderr

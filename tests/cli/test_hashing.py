@@ -41,3 +41,22 @@ def test_people_see_labels_and_the_reason(tmp_path: Path) -> None:
     assert "CRC32         85114A0D" in done.stdout
     assert "(not a safetensors file)" in done.stdout
     assert "AutoV3" not in done.stdout
+
+
+def test_link_into_a_model_cache_is_followed_and_keeps_its_name(tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "a.safetensors")
+    direct = CliRunner().invoke(hash_command, [str(path), "--json"])
+    (tmp_path / "blobs").mkdir()
+    blob = path.rename(tmp_path / "blobs" / "0ab1")
+    path.symlink_to(blob)
+    linked = CliRunner().invoke(hash_command, [str(path), "--json"])
+    assert linked.exit_code == 0
+    assert linked.stdout == direct.stdout
+
+
+def test_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "a.safetensors"
+    link.symlink_to(link)
+    done = CliRunner().invoke(hash_command, [str(link)])
+    assert done.exit_code == 4
+    assert "link" in done.stderr

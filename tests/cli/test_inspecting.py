@@ -79,3 +79,12 @@ def test_names_that_steer_a_terminal_are_not_printed_as_they_are(tmp_path: Path)
     path = write(tmp_path / "a\x1b[2J.safetensors", ADAPTER)
     _, out, _ = run(str(path))
     assert "\x1b" not in out
+
+
+def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
+    blob = write(tmp_path / "0ab1", ADAPTER)
+    link = tmp_path / "a.safetensors"
+    link.symlink_to(blob)
+    code, out, _ = run(str(link))
+    assert code == 0
+    assert out.startswith(f"{link}: an adapter")

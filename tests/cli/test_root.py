@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import click
@@ -140,3 +141,14 @@ def test_missing_package_of_an_extra_is_a_hint_and_no_traceback(name: str) -> No
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "loraseal[host]" in ended.stderr
+
+
+def test_version_of_a_checkout_that_is_not_installed_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_installed(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("daemon.cli.root.metadata.version", none_installed)
+    answer = CliRunner().invoke(loraseal, ["--version"])
+    assert (answer.exit_code, answer.stdout) == (0, "loraseal, version unknown\n")

@@ -173,3 +173,25 @@ def test_fsck_finds_a_flipped_bit_in_the_vault_and_exits_4(lived: Registry) -> N
     payload.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     answer = lived.run("fsck", "--config", lived.settings, code=4)
     assert "FAIL  vault" in answer.stdout
+
+
+def test_init_that_was_killed_before_its_settings_is_taken_up_again(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.run(*init(tmp_path))
+    keys = {path: path.read_bytes() for path in (tmp_path / "state" / "keys").iterdir()}
+    settings = tmp_path / "etc" / "loraseal.toml"
+    settings.unlink()
+    (tmp_path / "state" / "registry.sqlite").unlink()
+    registry.run(*init(tmp_path))
+    assert settings.exists()
+    assert {path: path.read_bytes() for path in (tmp_path / "state" / "keys").iterdir()} == keys
+    registry.run("fsck", "--config", settings)
+
+
+def test_init_does_not_take_over_the_keys_of_another_name(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.run(*init(tmp_path))
+    command = ("init", "--yes", "--registry", "other.studio", "--state", tmp_path / "state")
+    answer = registry.run(*command, "--config", tmp_path / "new.toml", code=2)
+    assert "holds the keys of registry 'test.studio'" in answer.stderr
+    assert not (tmp_path / "new.toml").exists()

@@ -280,3 +280,25 @@ def test_sealed_with_any_tool_opens(kit: Kit) -> None:
     (kit.folder / "x.age").write_bytes(sink.getvalue())
     result = run(open_command, kit.folder / "x.age", "-o", kit.folder / "x")
     assert result.exit_code == 0
+
+
+def test_faults_of_sealed_files_and_identities_name_the_file(kit: Kit) -> None:
+    """Of several files at hand a person must know which one to ask for again."""
+    kit.deliver()
+    identity, out = kit.home / "identity.txt", kit.folder / "out"
+    whole = kit.sealed.read_bytes()
+    kit.sealed.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    result = run(open_command, kit.sealed, "-i", identity, "-o", out, "--no-memory", *kit.judged())
+    assert result.exit_code == 4
+    assert kit.sealed.name in result.output
+    kit.bundle.rename(kit.folder / "bundle")
+    result = run(open_command, kit.sealed, "-i", identity, "-o", out)
+    assert result.exit_code == 4
+    assert f"{str(kit.sealed)!r}: payload chunk 2 is not authentic" in result.stderr
+    assert "what to do" in result.stderr
+    binary = kit.folder / "my-keys"
+    binary.write_bytes(b"\xff\xfe key")
+    result = run(open_command, kit.sealed, "-i", binary, "-o", out)
+    assert result.exit_code == 4
+    assert f"{str(binary)!r}: identity file is not text: byte 0 is not UTF-8" in result.stderr
+    assert "what to do: give the text file" in result.stderr

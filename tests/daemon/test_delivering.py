@@ -11,7 +11,7 @@ from daemon.custody.receipts import accept_receipt
 from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.receipts import take_events
-from daemon.pipeline.reconcile import unfinished
+from daemon.pipeline.reconcile import Unfinished, unfinished
 from registry.errors import LorasealError
 from tests.daemon.registry_on_disk import Registry
 from tests.daemon.rig import Rig, artifact_named, sql
@@ -30,7 +30,7 @@ def test_recipient_without_an_address_ends_failed_with_what_to_do(lived_rig: Rig
     assert lived_rig.work() == [("deliver", "failed")]
     (reason,) = lived_rig.one("select reason from reg_delivery where state='failed'")
     assert "no address for channel 'folder'" in str(reason)
-    assert unfinished(lived_rig.shop) == 0
+    assert unfinished(lived_rig.shop) == Unfinished()
 
 
 def test_channel_that_is_no_longer_in_the_settings_ends_failed(lived_rig: Rig) -> None:
@@ -114,10 +114,10 @@ def test_receipt_on_the_stick_acknowledges_its_delivery_once(lived_rig: Rig) -> 
     receipts = lived_rig.registry.stick / "receipts"
     receipts.mkdir(exist_ok=True)
     shutil.copyfile(make_receipt(lived_rig), receipts / "1.receipt")
-    assert take_events(lived_rig.shop) == 1
+    assert take_events(lived_rig.shop, "folder") == 1
     assert states(lived_rig, "delivery") == ["acknowledged"]
     shutil.copyfile(receipts / "1.receipt", receipts / "2.receipt")
-    take_events(lived_rig.shop)
+    take_events(lived_rig.shop, "folder")
     assert lived_rig.one("select count(*) from reg_receipt") == (1,)
     assert lived_rig.work(delayed=True) == [("deadline", "nothing to do")]
 
@@ -129,7 +129,7 @@ def test_forged_receipts_are_noted_and_dropped(lived_rig: Rig) -> None:
     forged = [b"", b"nonsense", good[:-1], good[:-1] + bytes([good[-1] ^ 1]), good + b"x"]
     for number, content in enumerate(forged):
         (receipts / f"{number}.receipt").write_bytes(content)
-    take_events(lived_rig.shop)
+    take_events(lived_rig.shop, "folder")
     assert states(lived_rig, "delivery") == ["sent"]
     assert lived_rig.rows("select * from reg_receipt") == []
     (noted,) = lived_rig.one("select count(*) from reg_event where kind='receipt refused'")

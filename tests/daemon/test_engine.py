@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
+import os
 import pickletools
 import threading
 from pathlib import Path
@@ -63,6 +65,15 @@ def test_second_daemon_on_one_lock_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BusyError, match="another daemon"), daemon_lock(lock):
             raise AssertionError("held twice")
     assert not is_locked(lock)
+
+
+def test_who_only_looks_at_the_lock_is_not_taken_for_a_daemon(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    looking = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    assert not is_locked(lock)
+    with daemon_lock(lock, pause=lambda _: os.close(looking)):
+        assert is_locked(lock)
 
 
 def test_job_enqueued_in_a_transaction_that_fails_never_runs(database: Database) -> None:

@@ -16,7 +16,7 @@ from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
-from daemon.pipeline.reconcile import reconcile, unfinished
+from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
 from registry.errors import LorasealError, NotFoundError
 from registry.formats.safetensors import dump_header, lay_out
 from tests.daemon.registry_on_disk import write_adapter
@@ -177,7 +177,7 @@ def test_released_held_and_rejected_each_say_why(lived_rig: Rig) -> None:
     assert "dead_modules" in str(reasons["held"])
     assert "nonfinite" in str(reasons["rejected"])
     assert lived_rig.carried() == {"Alice/good.age", "Alice/good.loraseal"}
-    assert unfinished(lived_rig.shop) == 0
+    assert unfinished(lived_rig.shop) == Unfinished()
 
 
 def test_same_content_under_another_name_is_known_and_sealed_once(lived_rig: Rig) -> None:
@@ -284,7 +284,7 @@ def test_artifact_that_kills_the_audit_child_three_times_is_set_aside(rig: Rig) 
     assert "killed the audit child 3 times" in str(reason)
     assert rig.carried() == set()
     assert rig.rows("select * from reg_decision") == []
-    assert unfinished(rig.shop) == 0
+    assert unfinished(rig.shop) == Unfinished()
 
 
 def test_vault_object_damaged_before_the_audit_is_not_audited(rig: Rig) -> None:

@@ -139,15 +139,25 @@ def test_intermediate_is_passed_over_unless_asked_for(tmp_path: Path) -> None:
     assert only(tmp_path, later(path, 5), every).readiness is Readiness.READY
 
 
-def test_links_and_ignored_folders_are_not_looked_at(tmp_path: Path) -> None:
+def test_links_to_folders_and_ignored_folders_are_not_looked_at(tmp_path: Path) -> None:
     root = tmp_path / "root"
     write_lora(root / "last-state" / "model.safetensors")
     write_lora(root / ".tmpAbCdEf")
     outside = write_lora(tmp_path / "outside" / "a.safetensors")
-    (root / "link.safetensors").symlink_to(outside)
     (root / "folder").symlink_to(outside.parent)
     os.mkfifo(root / "pipe.safetensors")
     assert scan(root, later(outside, 100), RULES) == ()
+
+
+def test_link_named_as_weights_is_handed_on_to_be_refused_aloud(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    link = root / "link.safetensors"
+    link.symlink_to(write_lora(tmp_path / "a.safetensors"))
+    settled_ns = link.lstat().st_ctime_ns + 2 * NS_PER_SECOND
+    assert only(root, settled_ns - 1).readiness is Readiness.SETTLING
+    seen = only(root, settled_ns)
+    assert (seen.readiness, seen.candidate.path) == (Readiness.READY, link)
 
 
 def test_folders_deeper_than_the_limit_are_not_entered(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from daemon.scan import NS_PER_SECOND, Candidate, Readiness, WatchRules
 from daemon.watcher import Look, Presence, Watcher
-from registry.errors import BusyError
+from registry.errors import BusyError, LorasealError
 from tests.weights_files import write_lora
 
 DEADLINE_SECONDS = 60
@@ -93,6 +93,21 @@ def test_candidate_that_could_not_be_noted_is_handed_on_again(
     look = watcher.reconcile()
     assert (look.handed_on, look.problem) == ((), "the ledger is busy")
     assert watcher.reconcile().handed_on == (found[0],)
+
+
+def test_candidate_that_could_not_be_noted_does_not_keep_the_others_out(
+    root: Path, clock: Clock, found: list[Candidate]
+) -> None:
+    def note(candidate: Candidate) -> None:
+        if candidate.path.name == "a.safetensors":
+            raise LorasealError("noting a file broke")
+        found.append(candidate)
+
+    write_lora(root / "a.safetensors")
+    clock.pass_after(write_lora(root / "b.safetensors"), 5)
+    look = Watcher(root, RULES, note, clock=clock).reconcile()
+    assert look.problem == "noting a file broke"
+    assert [candidate.path.name for candidate in found] == ["b.safetensors"]
 
 
 def test_vanished_root_is_told_and_concludes_nothing(

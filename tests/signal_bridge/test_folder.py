@@ -202,3 +202,14 @@ def test_second_delivery_of_a_name_carries_its_id(rig: Rig) -> None:
         "adapter.age",
         "adapter.loraseal",
     ]
+
+
+def test_journal_holds_no_file_name_and_what_it_wrote_can_still_be_withdrawn(rig: Rig) -> None:
+    """It lies in the clear beside the database, and an adapter's name tells whom it was made of."""
+    parcels = rig.offered(rig.parcels())
+    rig.send(parcels[0])
+    journal = (rig.work.parent / "state" / "journal.jsonl").read_text()
+    assert parcels[0].clean_name not in journal
+    assert parcels[0].clean_name.partition(".")[0] not in journal
+    assert rig.reopen().revoke(DELIVERY, rig.to) is Recall.STOPPED
+    assert files_of(rig) == []

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from registry.errors import FormatError, LorasealError, SignatureError
+from registry.errors import FormatError, LorasealError, SignatureError, UsageError
 from registry.formats.keyset import KEYSET_PAYLOAD_TYPE, KeyRole
 from registry.sealing.signing import sign_envelope
 from registry.verify.inputs import load_pin
@@ -85,9 +85,9 @@ def test_argument_is_a_file_or_the_key(world: World, tmp_path: object) -> None:
     path = tmp_path / "root.pub"  # type: ignore[operator]
     path.write_text(world.root.public_raw.hex())
     assert load_pin(str(path)) == load_pin(world.root.public_raw.hex())
-    with pytest.raises(FormatError, match="no file"):
+    with pytest.raises(UsageError, match="no file"):
         load_pin(str(path) + ".missing")
-    with pytest.raises(FormatError, match="no file"):
+    with pytest.raises(UsageError, match="no file"):
         load_pin("x" * 100_000)
-    with pytest.raises(FormatError, match="no file"):
+    with pytest.raises(UsageError, match="no file"):
         load_pin("a\0b")
