@@ -157,7 +157,9 @@ def test_every_signature_is_verified_and_its_key_returned() -> None:
 
 def test_envelopes_are_verified_by_securesystemslib() -> None:
     dsse = pytest.importorskip("securesystemslib.dsse", reason="oracle missing: securesystemslib")
-    signer = pytest.importorskip("securesystemslib.signer", reason="oracle missing: securesystemslib")
+    signer = pytest.importorskip(
+        "securesystemslib.signer", reason="oracle missing: securesystemslib"
+    )
     key = signer.SSlibKey(HOST.key_id, "ed25519", "ed25519", {"public": HOST.public_raw.hex()})
     theirs = dsse.Envelope.from_dict(json.loads(ENVELOPE.to_bytes()))
     assert list(theirs.verify([key], 1)) == [HOST.key_id]
@@ -165,7 +167,9 @@ def test_envelopes_are_verified_by_securesystemslib() -> None:
 
 def test_envelopes_of_securesystemslib_are_verified() -> None:
     dsse = pytest.importorskip("securesystemslib.dsse", reason="oracle missing: securesystemslib")
-    signer = pytest.importorskip("securesystemslib.signer", reason="oracle missing: securesystemslib")
+    signer = pytest.importorskip(
+        "securesystemslib.signer", reason="oracle missing: securesystemslib"
+    )
     key = signer.SSlibKey(HOST.key_id, "ed25519", "ed25519", {"public": HOST.public_raw.hex()})
     theirs = dsse.Envelope(PAYLOAD, TYPE, {})
     theirs.sign(signer.CryptoSigner(HOST._private, key))

@@ -12,7 +12,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-_VECTOR = re.compile(r'^// \.\./testdata/([a-z0-9_]+)\nvar \w+ = __toBinary\("([A-Za-z0-9+/=]+)"\);', re.M)
+_VECTOR = re.compile(
+    r'^// \.\./testdata/([a-z0-9_]+)\nvar \w+ = __toBinary\("([A-Za-z0-9+/=]+)"\);', re.M
+)
 
 
 def unpack(package: Path, folder: Path) -> int:

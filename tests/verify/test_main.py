@@ -59,7 +59,7 @@ def test_bad_input_is_said_on_stderr_with_what_to_do(
     kit: Kit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = [str(kit.sealed), "--bundle", str(kit.bundle), "--key", "nonsense"]
-    assert main(wrong) == 4
+    assert main(wrong) == 2
     captured = capsys.readouterr()
     assert "loraseal: --key 'nonsense' is no file" in captured.err
     assert "what to do:" in captured.err
