@@ -64,7 +64,7 @@ def test_bad_input_is_said_on_stderr_with_what_to_do(
     assert "loraseal: --key 'nonsense' is no file" in captured.err
     assert "what to do:" in captured.err
     assert captured.out == ""
-    assert main([*wrong, "--json"]) == 4
+    assert main([*wrong, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["schema"] == "loraseal/error.v1"
     assert main([str(kit.sealed), "--bundle", "/none", "--key", str(kit.key)]) == 3
 
