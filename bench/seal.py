@@ -195,14 +195,18 @@ def rewrap_milliseconds(files: Files) -> float:
 
 def inner_open(sealed: Path, identity: Path, out: Path) -> None:
     """Open and verify as the library does: decrypt, hash the plaintext, write, rename at the end."""
-    from registry.sealing.batches import observed
+    from registry.sealing.batches import Crew
     from registry.sealing.identities import parse_identity_file
     from registry.sealing.seal import open_sealed
 
     part, digest = out.with_suffix(".part"), hashlib.sha256()
-    with sealed.open("rb", buffering=0) as source, part.open("wb", buffering=0) as sink:
+    with (
+        sealed.open("rb", buffering=0) as source,
+        part.open("wb", buffering=0) as sink,
+        Crew() as crew,
+    ):
         opened = open_sealed(source, parse_identity_file(identity.read_bytes()))
-        for batch in observed(opened.batches, digest.update):
+        for batch in crew.observed(opened.batches, digest.update):
             sink.write(batch)
     part.rename(out)
     print(digest.hexdigest())

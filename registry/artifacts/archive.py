@@ -27,10 +27,10 @@ class Member:
 
     path: str
     size: int
-    content: Callable[[], Iterable[bytes]]
+    content: Callable[[], Iterable[bytes | memoryview]]
 
 
-def tar_batches(members: Iterable[Member]) -> Iterator[bytes]:
+def tar_batches(members: Iterable[Member]) -> Iterator[bytes | memoryview]:
     """Yield the tar of `members`, in order of their paths; content is read only as it is yielded.
 
     Raises:
@@ -64,7 +64,7 @@ def _header(path: str, size: int) -> bytes:
     return info.tobuf(format=tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
 
 
-def _exactly(member: Member) -> Iterator[bytes]:
+def _exactly(member: Member) -> Iterator[bytes | memoryview]:
     written = 0
     for batch in member.content():
         written += len(batch)

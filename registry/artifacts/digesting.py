@@ -1,15 +1,13 @@
 """One pass over one open file: every batch is read once, and all digests are made from that memory.
 
-The serial ones run side by side: the sha256 of the file with the reader, the sha256 of the body in a
-second thread, tensors and the fast ones in a third.
+Each digest is an observer of its own; a `Crew` shares them out over the processors there are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,10 +18,11 @@ from registry.artifacts.tensor_digest import TensorHasher
 from registry.artifacts.windows import WINDOW_START, Window, legacy_window_start
 from registry.formats.containers import MAGIC_BYTES
 from registry.formats.safetensors import SafetensorsHeader, header_length, parse_header
-from registry.sealing.batches import observed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from registry.sealing.batches import Crew
 
 WEIGHTS_SUFFIX = ".safetensors"
 
@@ -98,18 +97,17 @@ class FilePass:
         self._weights = None if head is None else _WeightsPass(head)
         self._whole = False
 
-    def batches(self) -> Iterator[bytes]:
-        """Yield the content; each batch stays as it is for as long as it is held.
+    def batches(self, crew: Crew) -> Iterator[memoryview]:
+        """Yield the content, in memory that is used again (see `registry.sealing.batches`).
 
         Raises:
             SourceChangedError: the file changed; all that was yielded must be thrown away.
         """
         position = 0
-        with ExitStack() as stack:
-            for batch in self._observed(stack):
+        with closing(crew.observed(self._source.batches(), *self._observers())) as stream:
+            for batch in stream:
                 self._compare_seen(batch, position)
                 position += len(batch)
-                self._sha256.update(batch)
                 yield batch
         self._whole = True
 
@@ -130,40 +128,30 @@ class FilePass:
             weights=None if self._weights is None else self._weights.digests(),
         )
 
-    def _observed(self, stack: ExitStack) -> Iterator[bytes]:
-        # Closed from the outside in when the reader is stopped, so that no thread outlives the pass.
-        stream: Iterator[bytes] = observed(self._source.batches(), self._observe_content)
-        stack.callback(_close, stream)
+    def _observers(self) -> Iterator[Callable[[memoryview], object]]:
+        yield self._sha256.update
         if self._weights is not None:
-            stream = observed(stream, self._weights.observe_body)
-            stack.callback(_close, stream)
-        return stream
+            yield self._weights.observe_body
+            yield self._weights.observe_tensors
+        yield self._blake3.update
+        yield self._observe_short
 
-    def _compare_seen(self, batch: bytes, position: int) -> None:
+    def _compare_seen(self, batch: memoryview, position: int) -> None:
         # Read before the pass, and judged: it must be what is sealed.
         expected = self._seen[position : position + len(batch)]
-        if not batch.startswith(expected):
+        if batch[: len(expected)] != expected:
             raise SourceChangedError(
                 f"{str(self._source.path)!r} was changed while it was read: its start is another",
                 hint="wait until the trainer is done; it is taken again once it is quiet",
             )
 
-    def _observe_content(self, batch: bytes) -> None:
-        self._blake3.update(batch)
+    def _observe_short(self, batch: memoryview) -> None:
         self._crc32 = zlib.crc32(batch, self._crc32)
-        view = memoryview(batch)
-        self._autov1.update(view)
-        if self._weights is not None:
-            self._weights.observe_tensors(view)
-
-
-def _close(stream: Iterator[bytes]) -> None:
-    if isinstance(stream, Generator):
-        stream.close()
+        self._autov1.update(batch)
 
 
 class _WeightsPass:
-    """The part of a pass that a safetensors file needs; two threads use it, each its own half."""
+    """The part of a pass that a safetensors file needs: two observers, each with a state of its own."""
 
     def __init__(self, head: WeightsHead) -> None:
         self._header_bytes = len(head.header_bytes)
@@ -174,15 +162,15 @@ class _WeightsPass:
         start = legacy_window_start(head.header)
         self._legacy = None if start is None else Window(start)
 
-    def observe_body(self, batch: bytes) -> None:
+    def observe_body(self, batch: memoryview) -> None:
         """Digest what of `batch` is body."""
-        self._body.update(memoryview(batch)[self._body_skip :])
+        self._body.update(batch[self._body_skip :])
         self._body_skip = max(0, self._body_skip - len(batch))
 
-    def observe_tensors(self, view: memoryview) -> None:
-        """Digest what of `view` is body, tensor by tensor."""
-        body = view[self._tensors_skip :]
-        self._tensors_skip = max(0, self._tensors_skip - len(view))
+    def observe_tensors(self, batch: memoryview) -> None:
+        """Digest what of `batch` is body, tensor by tensor."""
+        body = batch[self._tensors_skip :]
+        self._tensors_skip = max(0, self._tensors_skip - len(batch))
         if self._legacy is not None:
             self._legacy.update(body)
         self._tensors.update(body)

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from registry.digest import Digest
 from registry.errors import FormatError
 from registry.formats.manifest import Manifest, ManifestEntry, check_relative_path
 from registry.limits import ADAPTER_CONFIG_BYTES, INTAKE_FILES, INTAKE_NOTES_BYTES
+from registry.sealing.batches import Crew
 from registry.sealing.seal import open_bytes, seal, seal_bytes
 
 if TYPE_CHECKING:
@@ -157,9 +159,12 @@ def _seal_parts(
     parts: Sequence[_Part], pending: PendingFile, recipients: Sequence[Recipient]
 ) -> IntakeResult:
     form = PayloadForm.RAW if len(parts) == 1 else PayloadForm.TAR
-    batches = parts[0].work.batches() if form is PayloadForm.RAW else _tar(parts)
     hasher = blake3()
-    sealed = seal(batches, pending.stream, recipients, payload_observer=hasher.update)
+    with Crew() as crew:
+        batches = parts[0].work.batches(crew) if form is PayloadForm.RAW else _tar(parts, crew)
+        sealed = seal(
+            batches, pending.stream, recipients, payload_observer=hasher.update, crew=crew
+        )
     pending.settle()
     for part in parts:
         # Once more for the set: an early file may have changed while a later one was read.
@@ -168,8 +173,10 @@ def _seal_parts(
     return _result(parts, payload, sealed.payload_bytes, form)
 
 
-def _tar(parts: Sequence[_Part]) -> Iterator[bytes]:
-    return tar_batches(Member(part.name, part.source.size, part.work.batches) for part in parts)
+def _tar(parts: Sequence[_Part], crew: Crew) -> Iterator[bytes | memoryview]:
+    return tar_batches(
+        Member(part.name, part.source.size, partial(part.work.batches, crew)) for part in parts
+    )
 
 
 def _result(

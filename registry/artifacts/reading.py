@@ -13,14 +13,17 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from registry.artifacts import leases
 from registry.errors import BusyError, FormatError, LorasealError, NotFoundError
 from registry.limits import READ_BATCH_BYTES
+from registry.sealing.batches import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PARENT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -92,21 +95,24 @@ class Source:
         """Size in bytes when it was opened."""
         return self.stamp.size
 
-    def batches(self, *, batch_bytes: int = READ_BATCH_BYTES) -> Iterator[bytes]:
-        """Yield the `size` bytes of the file from its start, in batches, then check that it stayed.
+    def batches(self, *, batch_bytes: int = READ_BATCH_BYTES) -> Iterator[memoryview]:
+        """Yield the `size` bytes of the file from its start, then check that it stayed as it was.
+
+        The memory of a batch is used again, as `registry.sealing.batches` says.
 
         Raises:
             SourceChangedError: shorter or longer than it was, or changed in any other way; what was
                 yielded before must then be thrown away.
             SourceBusyError: somebody wants to write; the same holds.
         """
-        position = 0
+        position, ring = 0, Ring(batch_bytes)
         while position < self.size:
-            batch = self.read_at(position, min(batch_bytes, self.size - position))
-            if not batch:
+            view = ring.take()[: self.size - position]
+            count = self._read_into(view, position)
+            if not count:
                 break
-            position += len(batch)
-            yield batch
+            position += count
+            yield view[:count]
         if position < self.size:
             raise SourceChangedError(
                 f"{self._name()} shrank while it was read: {position} of {self.size} bytes",
@@ -120,11 +126,17 @@ class Source:
         Raises:
             SourceBusyError: somebody wants to write, and the lease was given up for that.
         """
+        return self._guarded(lambda: os.pread(self._descriptor, size, offset))
+
+    def _read_into(self, view: memoryview, offset: int) -> int:
+        return self._guarded(lambda: os.preadv(self._descriptor, [view], offset))
+
+    def _guarded(self, read: Callable[[], T]) -> T:
         if self.leased and leases.is_breaking(self._descriptor):
             self._drop_lease()
             raise SourceBusyError(f"{self._name()} is being opened for writing", hint=_AGAIN)
         try:
-            return os.pread(self._descriptor, size, offset)
+            return read()
         except OSError as error:
             raise LorasealError(
                 f"cannot read {self._name()}: {_reason(error)}",

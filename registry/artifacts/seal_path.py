@@ -7,6 +7,7 @@ the same memory, so the digests are of what was sealed, whatever happens to the 
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ from registry.durable import pending_file, storage_errors, temporary_beside
 from registry.errors import FormatError, NotFoundError, UsageError
 from registry.limits import MANIFEST_ENTRIES
 from registry.sealing.armor import ArmoredSink
+from registry.sealing.batches import Crew
 from registry.sealing.seal import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from registry.artifacts.archive import Member
     from registry.sealing.identities import Recipient
@@ -63,10 +64,14 @@ def seal_path(
         LorasealError: the source is missing, unreadable, changing or a link; the disk is full.
     """
     _check_output(path, output)
-    packing, payload = _Packing(), blake3()
-    batches = packing.folder(path) if path.is_dir() else packing.file(path, path.name)
-    with pending_file(temporary_beside(output), mode=_MODE) as pending:
-        _seal_into(pending.stream, batches, recipients, observer=payload.update, armor=armor)
+    payload = blake3()
+    with Crew() as crew, pending_file(temporary_beside(output), mode=_MODE) as pending:
+        packing = _Packing(crew)
+        batches = packing.folder(path) if path.is_dir() else packing.file(path, path.name)
+        sink = ArmoredSink(pending.stream) if armor else pending.stream
+        seal(batches, sink, recipients, payload_observer=payload.update, crew=crew)
+        if isinstance(sink, ArmoredSink):
+            sink.finish()
         sealed_bytes = pending.stream.tell()
         pending.commit(output)
     form = TAR if path.is_dir() else RAW
@@ -74,38 +79,22 @@ def seal_path(
     return SealedPath(output, form, tuple(packing.done), digest, sealed_bytes)
 
 
-def _seal_into(
-    stream: BinaryIO,
-    batches: Iterator[bytes],
-    recipients: Sequence[Recipient],
-    *,
-    observer: Callable[[memoryview], object],
-    armor: bool,
-) -> None:
-    if not armor:
-        seal(batches, stream, recipients, payload_observer=observer)
-        return
-    sink = ArmoredSink(stream)
-    seal(batches, sink, recipients, payload_observer=observer)
-    sink.finish()
-
-
 @dataclass(slots=True)
 class _Packing:
     """Reads what is to be sealed and notes the digest of each file that went by whole."""
 
+    crew: Crew
     done: list[SealedFile] = field(default_factory=list)
 
-    def file(self, path: Path, name: str, root: Path | None = None) -> Iterator[bytes]:
+    def file(self, path: Path, name: str, root: Path | None = None) -> Iterator[bytes | memoryview]:
         """Yield the content of one file."""
         digest = hashlib.sha256()
         with open_source(path, root=root) as source:
-            for batch in source.batches():
-                digest.update(batch)
-                yield batch
+            with closing(self.crew.observed(source.batches(), digest.update)) as batches:
+                yield from batches
             self.done.append(SealedFile(name, source.size, digest.hexdigest()))
 
-    def folder(self, root: Path) -> Iterator[bytes]:
+    def folder(self, root: Path) -> Iterator[bytes | memoryview]:
         """Yield the tar of all files under `root`."""
         from registry.artifacts.archive import tar_batches  # loads tarfile: only where it is needed
 

@@ -16,6 +16,7 @@ from registry.artifacts.tensor_digest import tensor_set_digest
 from registry.errors import FormatError, NotFoundError
 from registry.formats.manifest import Manifest, ManifestEntry
 from registry.limits import MANIFEST_ENTRIES
+from registry.sealing.batches import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +67,9 @@ def name_file(path: Path, *, shown: str | None = None) -> ExactNames:
     with open_source(path) as source:
         head, reason = _head(source)
         work = FilePass(source, head)
-        for _batch in work.batches():
-            pass
+        with Crew() as crew:
+            for _batch in work.batches(crew):
+                pass
         return _names(shown or path.name, work.digests(), reason)
 
 

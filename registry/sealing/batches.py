@@ -1,25 +1,26 @@
-"""Batches of bytes between threads: run ahead, observe, and reuse memory, with every queue bounded.
+"""Batches of bytes and what is done with them side by side, with every queue and all memory bounded.
 
 A batch is a view of a buffer that its producer fills again later. The one rule: **a producer that
-reuses buffers cycles through at least `RING_BUFFERS` of them** (`Ring` does). Then `ahead` and
-`observed`, at most one of each in a chain, never see a batch change under them, and whoever takes
-batches from an iterator may use each until it takes the second next one.
+reuses buffers cycles through at least `RING_BUFFERS` of them** (`Ring` does). Then no batch changes
+under an observer, and whoever takes batches from an iterator may use each until it takes the second
+next one.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 
-_AHEAD = 2
-_OBSERVED = 2
-# One is being made, _AHEAD wait, two are in their taker's hands, _OBSERVED wait and one is observed.
-RING_BUFFERS = 1 + _AHEAD + 2 + _OBSERVED + 1
+_WAITING = 4
+# One is being made, _WAITING are seen by nobody yet, one is still in its taker's hands.
+RING_BUFFERS = 1 + _WAITING + 1
 
 
 class Ring:
@@ -98,126 +99,127 @@ def write_all(sink: Sink, data: bytes | memoryview) -> None:
         view = view[written:]
 
 
-def ahead(batches: Iterable[T]) -> Generator[T, None, None]:
-    """Yield `batches` in order while a thread of its own makes the next ones.
+@dataclass(slots=True, eq=False)
+class _Lane(Generic[T]):
+    """One observer, the batches that it has yet to see, and whether it is at the first of them."""
 
-    What `batches` raises is raised here, after what it yielded before. When the caller stops early
-    (`close()`, or an exception that ends its loop), the thread ends and `batches` is closed.
+    observer: Callable[[T], object]
+    waiting: deque[T] = field(default_factory=deque)
+    busy: bool = False
+
+
+class Crew:
+    """Everyone who works on one stream of batches: its taker, and a thread for each processor to spare.
+
+    Observers run beside the taker; whoever is free does what is furthest behind, and where the taker
+    would have to wait for an observer it does some of that work itself. So all processors are busy
+    whatever each observer costs, and no thread fights for one (bench/intake.py). Use it with `with`:
+    the threads end there, whatever is left to do.
     """
-    pipe: _Pipe[T] = _Pipe(_AHEAD)
-    thread = threading.Thread(target=_produce, args=(batches, pipe), daemon=True)
-    thread.start()
-    try:
-        yield from pipe.drain()
-    finally:
-        pipe.stop()
-        thread.join()
 
-
-def observed(batches: Iterable[T], observer: Callable[[T], object]) -> Generator[T, None, None]:
-    """Yield `batches` in order while a thread gives each of them to `observer`, in order too.
-
-    Once the iterator is exhausted `observer` has seen everything. What it raises is raised here, at
-    the latest at the end. If the caller stops early, so does the observer, and `batches` is closed.
-    """
-    pipe: _Pipe[T] = _Pipe(_OBSERVED)
-    thread = threading.Thread(target=_consume, args=(pipe, observer), daemon=True)
-    thread.start()
-    try:
-        with _closing(batches) as iterator:
-            for batch in iterator:
-                if not pipe.put(batch):
-                    break
-                yield batch
-        pipe.finish(None)
-        thread.join()
-        pipe.raise_fault()
-    finally:
-        pipe.stop()
-        thread.join()
-
-
-class _Pipe(Generic[T]):
-    """A bounded queue between two threads, which either side can end."""
-
-    def __init__(self, depth: int) -> None:
-        self._items: deque[T] = deque()
-        self._depth = depth
+    def __init__(self) -> None:
+        self._lanes: list[_Lane[Any]] = []
         self._changed = threading.Condition(threading.Lock())
-        self._finished = False
-        self._stopped = False
+        self._left = False
         self._fault: BaseException | None = None
+        self._threads: list[threading.Thread] = []
 
-    def put(self, item: T) -> bool:
-        """Wait for room and add `item`; False if the other side has stopped."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         with self._changed:
-            while len(self._items) >= self._depth and not self._stopped:
-                self._changed.wait()
-            if self._stopped:
-                return False
-            self._items.append(item)
-            self._changed.notify()
-            return True
+            self._left = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def finish(self, fault: BaseException | None) -> None:
-        """Say that no more items come; `fault`, if any, is raised behind the last one."""
-        with self._changed:
-            self._finished = True
-            self._fault = self._fault or fault
-            self._changed.notify()
+    def observed(
+        self, batches: Iterable[T], *observers: Callable[[T], object]
+    ) -> Generator[T, None, None]:
+        """Yield `batches` in order while each of `observers` is given every batch, in order too.
 
-    def stop(self, fault: BaseException | None = None) -> None:
-        """Say that no more items are wanted."""
-        with self._changed:
-            self._stopped = True
-            self._fault = self._fault or fault
-            self._changed.notify()
-
-    def drain(self) -> Iterator[T]:
-        """Yield items until the producer has finished or someone has stopped."""
-        while True:
+        An observer is never called twice at a time. Once the iterator is exhausted the observers have
+        seen everything. What one of them raises is raised here, at the latest at the end. When the
+        taker stops early (`close()`, or an error that ends its loop), `batches` is closed.
+        """
+        lanes = [_Lane(observer) for observer in observers]
+        self._join(lanes)
+        try:
+            with closing_source(batches) as iterator:
+                for batch in iterator:
+                    self._put(lanes, batch)
+                    yield batch
             with self._changed:
-                while not self._items and not self._finished and not self._stopped:
-                    self._changed.wait()
-                if self._stopped or not self._items:
-                    break
-                item = self._items.popleft()
-                self._changed.notify()
-            yield item
-        self.raise_fault()
+                self._help_until(lanes, 0)
+        finally:
+            self._drop(lanes)
 
-    def raise_fault(self) -> None:
-        """Raise what the other side raised, if it did."""
+    def _join(self, lanes: list[_Lane[T]]) -> None:
+        with self._changed:
+            self._lanes += lanes
+        while len(self._threads) < min(len(self._lanes), _processors() - 1):
+            self._threads.append(threading.Thread(target=self._work, daemon=True))
+            self._threads[-1].start()
+
+    def _drop(self, lanes: list[_Lane[T]]) -> None:
+        with self._changed:
+            for lane in lanes:
+                while lane.busy:
+                    self._changed.wait()
+                self._lanes.remove(lane)
+
+    def _put(self, lanes: list[_Lane[T]], batch: T) -> None:
+        """Hand `batch` to every lane; return once none of them has too many before it."""
+        with self._changed:
+            for lane in lanes:
+                lane.waiting.append(batch)
+            self._changed.notify_all()
+            self._help_until(lanes, _WAITING - 1)
+
+    def _help_until(self, lanes: list[_Lane[T]], waiting: int) -> None:
+        while self._fault is None and any(len(lane.waiting) > waiting for lane in lanes):
+            self._step()
         if self._fault is not None:
             raise self._fault
 
+    def _work(self) -> None:
+        with self._changed:
+            while not self._left and self._fault is None:
+                self._step()
 
-def _produce(batches: Iterable[T], pipe: _Pipe[T]) -> None:
-    try:
-        with _closing(batches) as iterator:
-            for batch in iterator:
-                if not pipe.put(batch):
-                    return
-    except BaseException as fault:  # carried to the other thread and raised there
-        pipe.finish(fault)
-    else:
-        pipe.finish(None)
+    def _step(self) -> None:
+        """Do one batch of one lane, or wait until something changes; the lock is held around it."""
+        free = [lane for lane in self._lanes if lane.waiting and not lane.busy]
+        if not free:
+            self._changed.wait()
+            return
+        lane = max(free, key=lambda each: len(each.waiting))
+        lane.busy = True
+        self._changed.release()
+        try:
+            lane.observer(lane.waiting[0])
+        except BaseException as fault:  # carried to the taker and raised there
+            self._fault = fault
+        finally:
+            self._changed.acquire()
+            lane.waiting.popleft()
+            lane.busy = False
+            self._changed.notify_all()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
-def _closing(batches: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Close a generator in the thread that runs it, however its loop ends; leave others alone."""
+def closing_source(batches: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Give the iterator of `batches`, and close it if it is a generator, however its loop ends."""
     iterator = iter(batches)
     try:
         yield iterator
     finally:
         if isinstance(iterator, Generator):
             iterator.close()
-
-
-def _consume(pipe: _Pipe[T], observer: Callable[[T], object]) -> None:
-    try:
-        for batch in pipe.drain():
-            observer(batch)
-    except BaseException as fault:  # carried to the other thread and raised there
-        pipe.stop(fault)

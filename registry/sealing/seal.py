@@ -12,7 +12,7 @@ import hmac
 import io
 import os
 import secrets
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,7 +21,7 @@ from registry.formats.age_armor import is_armor_start
 from registry.formats.age_header import Header, dump_header, is_mac_line, mac_input, parse_header
 from registry.limits import AGE_HEADER_BYTES
 from registry.sealing.armor import dearmored
-from registry.sealing.batches import Sink, ahead, fill, write_all
+from registry.sealing.batches import Crew, Sink, closing_source, fill, write_all
 from registry.sealing.file_key import FileKey
 from registry.sealing.identities import SCRYPT, Identity, Recipient, check_scrypt_alone
 from registry.sealing.stream import (
@@ -67,15 +67,15 @@ def seal(
     sink: Sink,
     recipients: Sequence[Recipient],
     *,
-    payload_observer: Callable[[memoryview], object] | None = None,
+    payload_observer: Callable[[memoryview], object] = lambda _piece: None,
+    crew: Crew | None = None,
 ) -> SealedPayload:
     """Write the age file of all `batches` to `sink`; one fresh file key, wrapped to `recipients`.
 
-    `batches` runs in a thread of its own, so hashing done there costs no time here; if it reuses its
-    buffers, it needs `RING_BUFFERS` of them (see `batches`). `payload_observer` sees nonce and
-    chunks, in order, in the caller's thread: BLAKE3 is so cheap that a third thread on two cores
-    cost more than it gave (bench/seal.py). On any error the thread has ended when this raises, and
-    what is in `sink` is to be thrown away. `sink` is neither flushed nor closed.
+    To hash what goes in, give `crew.observed(…)` as `batches`, and the same crew here; if they reuse
+    their buffers, they need `RING_BUFFERS` of them (see `batches`). `payload_observer` sees nonce and
+    chunks, in order, and all of them before this returns. On any error `batches` is closed, and what is
+    in `sink` is to be thrown away. `sink` is neither flushed nor closed.
 
     Raises:
         UsageError: no recipient, or recipients of more than one class.
@@ -85,10 +85,11 @@ def seal(
     header = wrap_header(file_key, recipients)
     write_all(sink, header)
     payload_bytes = 0
-    with closing(ahead(batches)) as ready:
-        for piece in _payload(nonce, seal_batches(ready, file_key.payload_key(nonce))):
-            if payload_observer is not None:
-                payload_observer(piece)
+    with ExitStack() as stack:
+        crew = crew or stack.enter_context(Crew())
+        ready = stack.enter_context(closing_source(batches))
+        payload = _payload(nonce, seal_batches(ready, file_key.payload_key(nonce)))
+        for piece in stack.enter_context(closing(crew.observed(payload, payload_observer))):
             write_all(sink, piece)
             payload_bytes += len(piece)
     return SealedPayload(header, payload_bytes)
@@ -98,8 +99,7 @@ def open_sealed(source: BinaryIO, identities: Sequence[Identity]) -> Opened:
     """Return the opened file: header verified, plaintext to be taken from `batches`.
 
     `source` is binary or armored; it is read and decrypted as batches are taken, to its end. To hash
-    what comes out, wrap `batches` in `observed`, which does that in a second thread; with nothing to
-    hash, wrap them in `ahead`. One thread more than that was slower on two cores (bench/seal.py).
+    what comes out, wrap `batches` in `Crew.observed`.
 
     Raises:
         FormatError: the header, the armor or a stanza is malformed.

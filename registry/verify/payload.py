@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 
 from registry.errors import ContentMismatchError
 from registry.formats.predicates.delivery import FORM_RAW
-from registry.sealing.batches import observed
+from registry.sealing.batches import Crew
 from registry.verify.tar_source import TarSource
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def compare(entry: ManifestEntry, size: int, sha256: str) -> None:
 
 def _take_raw(plain: Iterator[memoryview], entry: ManifestEntry, write: Writer) -> None:
     digest, size = hashlib.sha256(), 0
-    # Hashed in a thread of its own: decrypting, hashing and writing go on side by side.
-    with closing(observed(plain, digest.update)) as hashed:
+    # Hashed beside: decrypting and writing go on meanwhile.
+    with Crew() as crew, closing(crew.observed(plain, digest.update)) as hashed:
         for batch in hashed:
             size += len(batch)
             # Early: a payload that was exchanged may be of any length, and fill the disk.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 
 from registry.sealing.batches import (
     RING_BUFFERS,
+    Crew,
     Ring,
-    ahead,
     fill,
-    observed,
     read_batches,
     write_all,
 )
@@ -37,10 +38,25 @@ def numbers(count: int, *, fault: bool = False) -> Iterator[int]:
         raise FaultError
 
 
+@pytest.fixture(params=[1, 2, 3, 8], ids="{}-processors".format)
+def crew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    monkeypatch.setattr("registry.sealing.batches._processors", lambda: request.param)
+    with Crew() as made:
+        yield made
+
+
+def refuse_at(refused: int) -> Callable[[int], None]:
+    def observer(number: int) -> None:
+        if number == refused:
+            raise FaultError
+
+    return observer
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
-def test_source_that_fails_is_heard_after_what_it_gave(count: int) -> None:
+def test_source_that_fails_is_heard_after_what_it_gave(crew: Crew, count: int) -> None:
     taken: list[int] = []
-    batches = ahead(numbers(count, fault=True))
+    batches = crew.observed(numbers(count, fault=True), lambda _: None)
     for _ in range(count):
         taken.append(next(batches))  # noqa: PERF401 - extend() would drop them at the error
     with pytest.raises(FaultError):
@@ -49,74 +65,94 @@ def test_source_that_fails_is_heard_after_what_it_gave(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
-def test_observer_that_fails_is_heard(count: int) -> None:
-    def refuse(number: int) -> None:
-        if number == count - 1:
-            raise FaultError
-
+def test_observer_that_fails_is_heard(crew: Crew, count: int) -> None:
     with pytest.raises(FaultError):
-        list(observed(numbers(count), refuse))
+        list(crew.observed(numbers(count), lambda _: None, refuse_at(count - 1)))
 
 
-def test_observer_fault_stops_an_endless_source() -> None:
-    def forever() -> Iterator[int]:
-        while True:
-            yield 1
-
-    def refuse(_number: int) -> None:
-        raise FaultError
-
+def test_observer_fault_stops_an_endless_source(crew: Crew) -> None:
     with pytest.raises(FaultError):
-        for _ in observed(ahead(forever()), refuse):
+        for _ in crew.observed(itertools.count(), refuse_at(20), lambda _: None):
             pass
 
 
-def test_source_that_fails_ends_the_observer() -> None:
+def test_fault_of_an_inner_stream_ends_the_outer_one(crew: Crew) -> None:
+    inner = crew.observed(itertools.count(), refuse_at(20))
     with pytest.raises(FaultError):
-        list(observed(numbers(5, fault=True), lambda _: None))
+        list(crew.observed(inner, lambda _: None))
+    assert list(inner) == []
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
-def test_caller_that_stops_early_closes_the_source_in_its_thread(taken: int) -> None:
-    closed_in: list[str] = []
+def test_caller_that_stops_early_closes_the_source(crew: Crew, taken: int) -> None:
+    closed: list[bool] = []
 
     def forever() -> Iterator[int]:
         try:
             while True:
                 yield 1
         finally:
-            closed_in.append(threading.current_thread().name)
+            closed.append(True)
 
-    with closing(ahead(forever())) as batches:
+    with closing(crew.observed(forever(), lambda _: None)) as batches:
         for _ in range(taken):
             next(batches)
-    assert len(closed_in) == (1 if taken else 0)
-    assert threading.current_thread().name not in closed_in
+    assert len(closed) == (1 if taken else 0)
 
 
-def test_a_source_that_is_no_generator_is_left_open() -> None:
+def test_threads_end_with_the_crew_though_a_stream_is_open(crew: Crew) -> None:
+    stream = crew.observed(itertools.count(), lambda _: None)
+    assert next(stream) == 0
+    with crew:
+        next(stream)
+
+
+def test_a_source_that_is_no_generator_is_left_open(crew: Crew) -> None:
     source = io.BytesIO(b"a\nb\n")
-    assert list(ahead(source)) == [b"a\n", b"b\n"]
+    assert list(crew.observed(source, lambda _: None)) == [b"a\n", b"b\n"]
     assert not source.closed
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 1000])
-def test_order_is_kept_and_the_observer_has_seen_all(count: int) -> None:
-    seen: list[int] = []
-    assert list(observed(ahead(numbers(count)), seen.append)) == list(range(count))
-    assert seen == list(range(count))
+def test_order_is_kept_and_every_observer_has_seen_all(crew: Crew, count: int) -> None:
+    seen: list[list[int]] = [[], [], []]
+    observers = [each.append for each in seen]
+    assert list(crew.observed(numbers(count), *observers)) == list(range(count))
+    assert seen == [list(range(count))] * 3
 
 
-def test_reused_memory_never_changes_under_a_taker() -> None:
+def test_an_observer_is_never_called_twice_at_a_time(crew: Crew) -> None:
+    inside, worst = [0], [0]
+
+    def observer(_number: int) -> None:
+        inside[0] += 1
+        worst[0] = max(worst[0], inside[0])
+        os.sched_yield()
+        inside[0] -= 1
+
+    list(crew.observed(numbers(500), observer))
+    assert worst == [1]
+
+
+def test_streams_one_after_the_other_share_a_crew(crew: Crew) -> None:
+    for count in (3, 0, 7):
+        seen: list[int] = []
+        assert list(crew.observed(numbers(count), seen.append)) == list(range(count))
+        assert seen == list(range(count))
+
+
+def test_reused_memory_never_changes_under_a_taker(crew: Crew) -> None:
     data = b"".join(bytes([i % 251]) * 64 for i in range(2000))
-    seen, kept = bytearray(), bytearray()
+    inner, outer, kept = bytearray(), bytearray(), bytearray()
     previous = memoryview(b"")
-    for batch in observed(ahead(read_batches(io.BytesIO(data), 64)), seen.extend):
+    stream = crew.observed(read_batches(io.BytesIO(data), 64), inner.extend)
+    for batch in crew.observed(stream, outer.extend):
         kept += previous  # one batch late: the rule allows it
         previous = batch
     kept += previous
     assert bytes(kept) == data
-    assert bytes(seen) == data
+    assert bytes(inner) == data
+    assert bytes(outer) == data
 
 
 def test_ring_hands_out_all_its_buffers_in_turn() -> None:

@@ -16,7 +16,7 @@ from registry.errors import CannotDecryptError, ContentMismatchError, FormatErro
 from registry.formats.age_header import Header, Stanza, dump_header, parse_header
 from registry.limits import AGE_HEADER_BYTES
 from registry.sealing.armor import ArmoredSink
-from registry.sealing.batches import ahead, observed, read_batches
+from registry.sealing.batches import Crew, read_batches
 from registry.sealing.file_key import FileKey
 from registry.sealing.identities import (
     Recipient,
@@ -226,9 +226,9 @@ def test_authentic_beginning_is_given_before_the_end_fails() -> None:
 
 
 def test_opening_that_is_given_up_ends_its_threads() -> None:
-    taken = observed(ahead(open_sealed(io.BytesIO(LARGE), [ME]).batches), lambda _: None)
-    next(taken)
-    taken.close()
+    with Crew() as crew:
+        taken = crew.observed(open_sealed(io.BytesIO(LARGE), [ME]).batches, lambda _: None)
+        next(taken)
 
 
 @pytest.mark.parametrize("size", EDGES)

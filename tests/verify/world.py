@@ -7,9 +7,10 @@ argument of `deliver` is a way to make one thing different, for tests that refus
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from blake3 import blake3
@@ -276,13 +277,11 @@ class World:
         )
 
     def _seal(self, files: dict[str, bytes]) -> tuple[bytes, Digest]:
-        if len(files) == 1:
-            batches = list(files.values())
-        else:
-            members = [
-                Member(path, len(data), lambda data=data: [data]) for path, data in files.items()
-            ]
-            batches = list(tar_batches(members))
+        batches: Iterable[bytes | memoryview] = files.values()
+        if len(files) > 1:
+            batches = tar_batches(
+                Member(path, len(data), partial(list, [data])) for path, data in files.items()
+            )
         sink, digest = io.BytesIO(), blake3()
         seal(batches, sink, [self.vault.recipient()], payload_observer=digest.update)
         return sink.getvalue(), Digest("blake3", digest.hexdigest())
