@@ -1,18 +1,24 @@
-"""What the recorded pipeline costs per artifact: watch, intake, statements, log, delivery, engine.
+"""What the recorded pipeline costs per artifact: watch, statements, log, ledger, engine.
 
     python -m bench.pipeline [--artifacts N] [--single N] [--folder DIR]
 
-The real service in this process, on a real folder with the folder channel. Audits are excluded: in their
-place stands one that passes everything at once. Sealing and writing are *in*, on adapters of 14 KB, so the
-figures are an upper bound of the overhead (DESIGN section 8: at most 100 ms). `each` is wall clock over
-all artifacts at once, `CPU` this process's own, `alone` the median from a file's settling to its sending.
+The real service in this process, on a real folder with the folder channel. DESIGN section 8 asks for at
+most 100 ms per artifact, work excluded. Work is what the artifact itself asks for: inspecting, hashing and
+sealing it, opening it for the audits, wrapping and copying what is delivered (`WORK`); its processor time
+is measured and taken off. The audits are replaced by one that passes everything at once. Signing,
+verifying, logging, recording and the engine are the overhead.
+
+`each` is wall clock over all artifacts at once, `CPU` this process's own, `overhead` CPU without work,
+`alone` the median from a file's settling to its sending, most of which is waiting for the next poll.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
+import pkgutil
 import sqlite3
 import statistics
 import tempfile
@@ -20,7 +26,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import daemon.service
 from daemon.settings import load_settings
@@ -28,11 +34,48 @@ from registry.audits.task import AuditLimits, AuditRun, AuditTask
 from registry.formats.findings import AuditReport, Coverage, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.daemon.registry_on_disk import Registry
 
 TARGET_MILLISECONDS = 100.0
 SETTLE_SECONDS = 0.1
 _POLL_SECONDS = 0.01
+
+
+WORK = (
+    "daemon.pipeline.intake_step.inspect_path",
+    "daemon.pipeline.intake_step.take_in",
+    "daemon.pipeline.intake_step.inspect_glimpses",
+    "daemon.custody.opening.seal_memory",
+    "daemon.custody.deliveries.file_key_of",
+    "daemon.custody.deliveries.wrap_header",
+    "daemon.pipeline.shipping._write_sealed",
+    "signal_bridge.folder.FolderChannel.send",
+)
+
+
+class Work:
+    """Sums the processor time that the functions of `WORK` take, whichever thread they run in."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        for name in WORK:
+            owner, function = pkgutil.resolve_name(name.rpartition(".")[0]), name.rpartition(".")[2]
+            setattr(owner, function, self._timed(getattr(owner, function)))
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            begun = time.thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                with self._lock:
+                    self.seconds += time.thread_time() - begun
+
+        return timed
 
 
 class InstantAudits:
@@ -61,6 +104,7 @@ class Figures:
 
     each: float
     cpu: float
+    work: float
     alone: float
 
 
@@ -68,6 +112,7 @@ def measure(registry: Registry, artifacts: int, single: int) -> Figures:
     """Bring `artifacts` through at once, then `single` ones one after the other."""
     from tests.daemon.registry_on_disk import write_adapter
 
+    work = Work()
     for number in range(artifacts):
         write_adapter(registry.watched / f"batch-{number:05}.safetensors")
     time.sleep(SETTLE_SECONDS)
@@ -77,9 +122,10 @@ def measure(registry: Registry, artifacts: int, single: int) -> Figures:
         contextlib.closing(sqlite3.connect(paths.database)) as database,
     ):
         threading.Thread(target=service.run, daemon=True).start()
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, before = time.perf_counter(), time.process_time(), work.seconds
         _wait_for(database, artifacts)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        worked = work.seconds - before
         alone = []
         for number in range(single):
             write_adapter(registry.watched / f"single-{number:05}.safetensors")
@@ -87,7 +133,8 @@ def measure(registry: Registry, artifacts: int, single: int) -> Figures:
             _wait_for(database, artifacts + number + 1)
             alone.append(time.perf_counter() - begun)
         service.stop()
-    return Figures(wall * 1000 / artifacts, cpu * 1000 / artifacts, statistics.median(alone) * 1000)
+    each = [seconds * 1000 / artifacts for seconds in (wall, cpu, worked)]
+    return Figures(*each, alone=statistics.median(alone) * 1000)
 
 
 def _wait_for(database: sqlite3.Connection, count: int) -> None:
@@ -113,12 +160,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = measure(make_registry(Path(folder) / "r"), options.artifacts, options.single)
     print("| milliseconds per artifact | measured | target |\n|---|---|---|")
-    print(
-        f"| each, of {options.artifacts} at once | {found.each:.0f} | {TARGET_MILLISECONDS:.0f} |"
-    )
+    overhead = found.cpu - found.work
+    print(f"| each, of {options.artifacts} at once | {found.each:.0f} | |")
     print(f"| CPU of the daemon | {found.cpu:.0f} | |")
+    print(f"| of which work | {found.work:.0f} | |")
+    print(f"| overhead | {overhead:.0f} | {TARGET_MILLISECONDS:.0f} |")
     print(f"| alone, settled to sent | {found.alone:.0f} | |")
-    row = {"bench": "pipeline", "each_ms": found.each, "cpu_ms": found.cpu, "alone_ms": found.alone}
+    row = {"bench": "pipeline", "each_ms": found.each, "cpu_ms": found.cpu}
+    row |= {"work_ms": found.work, "overhead_ms": overhead, "alone_ms": found.alone}
     print(json.dumps(row))
     return 0
 

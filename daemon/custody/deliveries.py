@@ -30,22 +30,19 @@ from registry.attest import (
 )
 from registry.digest import Digest, sha256_of
 from registry.errors import DeniedError, NotFoundError, RevokedError
-from registry.formats.bundle import ConsistencyLink, LoggedStatement, parse_bundle
 from registry.formats.keyset import KeyRole
 from registry.formats.predicates.delivery import Delivery as DeliveryStatement
 from registry.formats.predicates.predicate import parse_predicate
-from registry.formats.proofs import parse_proof
 from registry.provenance.artifacts import note_key_class
 from registry.provenance.deliveries import (
     Preparation,
-    deliveries_to,
     get_delivery,
     read_preparation,
     set_delivery_prepared,
 )
 from registry.provenance.log import node_store
 from registry.provenance.show import summarise
-from registry.provenance.statements import get_statement
+from registry.provenance.statements import get_statement, heads_after, statements_of
 from registry.sealing.identities import parse_recipient
 from registry.sealing.seal import wrap_header
 from registry.verify.chain import PolicyTerms, revoked_ids, verify_chain
@@ -56,6 +53,7 @@ if TYPE_CHECKING:
 
     from daemon.custody.holder import Custody
     from daemon.custody.orders import Wished
+    from registry.formats.bundle import ConsistencyLink, LoggedStatement
     from registry.formats.envelope import Envelope
     from registry.policy import Policy
     from registry.provenance.deliveries import Delivery
@@ -224,9 +222,10 @@ def _bundle(
 ) -> bytes:
     head, status = shown
     log = LogView(node_store(tx), head.note)
+    rows = {row.digest: row for row in statements_of(tx, approved.delivery.artifact_id)}
 
     def logged(envelope: Envelope) -> LoggedStatement:
-        stored = get_statement(tx, envelope.statement_digest.value)
+        stored = rows[envelope.statement_digest.value]
         return logged_statement(stored.envelope, stored.salt, stored.leaf_index, log)
 
     parts = BundleParts(
@@ -244,17 +243,10 @@ def _bundle(
 
 def _links(reader: Reader, delivery: Delivery, log: LogView) -> tuple[ConsistencyLink, ...]:
     """Link the heads of this recipient's last deliveries to the present one."""
-    links: dict[str, ConsistencyLink] = {}
-    for earlier in deliveries_to(reader, delivery.recipient_id, limit=LINKED_HEADS):
-        made = read_preparation(reader, earlier.id)
-        if made is None:
-            continue
-        proof = parse_proof(parse_bundle(made.bundle).delivery.proof.encode("utf-8"))
-        note = proof.checkpoint_note.decode("utf-8")
-        link = consistency_link(note, log)
-        if link is not None:
-            links[note] = link
-    return tuple(links.values())
+    recipient_id, kind = delivery.recipient_id, DeliveryStatement.TYPE
+    heads = heads_after(reader, recipient_id, kind, limit=LINKED_HEADS)
+    links = (consistency_link(head.decode("utf-8"), log) for head in heads)
+    return tuple(link for link in links if link is not None)
 
 
 def _preparation(

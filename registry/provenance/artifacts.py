@@ -146,7 +146,7 @@ def get_artifact(reader: Reader, artifact_id: str) -> Artifact:
     Raises:
         NotFoundError: no such id.
     """
-    row = reader.session.get(ArtifactRow, artifact_id, populate_existing=True)
+    row = reader.session.get(ArtifactRow, artifact_id)
     if row is None:
         raise NotFoundError(f"no artifact {artifact_id[:12]}")
     return Artifact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased
 
 from registry.provenance.artifacts import get_artifact
@@ -23,18 +23,21 @@ SAME_CONTENT = "same-content-as"
 WITHDRAWN = frozenset({ArtifactState.REVOKED, ArtifactState.REJECTED, ArtifactState.SET_ASIDE})
 _TENSORS = "tensors"
 
+_OWN, _OTHER = aliased(HashRow), aliased(HashRow)
+# Made once: building it took longer than running it.
+_COPIES = (
+    select(ArtifactRow.id)
+    .join(_OTHER, _OTHER.artifact_id == ArtifactRow.id)
+    .join(_OWN, (_OWN.value == _OTHER.value) & (_OWN.algorithm == _OTHER.algorithm))
+    .where(_OWN.artifact_id == bindparam("own"), _OWN.algorithm == _TENSORS)
+    .where(ArtifactRow.id != bindparam("own"))
+    .order_by(ArtifactRow.taken_at, ArtifactRow.id)
+)
+
 
 def copies_of(reader: Reader, artifact_id: str) -> tuple[Artifact, ...]:
     """Return the other artifacts whose tensors are those of `artifact_id`, oldest first."""
-    own, other = aliased(HashRow), aliased(HashRow)
-    rows = reader.session.scalars(
-        select(ArtifactRow.id)
-        .join(other, other.artifact_id == ArtifactRow.id)
-        .join(own, (own.value == other.value) & (own.algorithm == other.algorithm))
-        .where(own.artifact_id == artifact_id, own.algorithm == _TENSORS)
-        .where(ArtifactRow.id != artifact_id)
-        .order_by(ArtifactRow.taken_at, ArtifactRow.id)
-    ).all()
+    rows = reader.session.scalars(_COPIES, {"own": artifact_id}).all()
     return tuple(get_artifact(reader, found) for found in rows)
 
 

@@ -196,17 +196,6 @@ def deliveries_of(reader: Reader, artifact_id: str) -> tuple[Delivery, ...]:
     return tuple(_delivery(row) for row in rows)
 
 
-def deliveries_to(reader: Reader, recipient_id: str, *, limit: int = 100) -> tuple[Delivery, ...]:
-    """Return the newest deliveries to a recipient that were made, newest first."""
-    rows = reader.session.scalars(
-        select(DeliveryRow)
-        .where(DeliveryRow.recipient_id == recipient_id, DeliveryRow.header.is_not(None))
-        .order_by(DeliveryRow.planned_at.desc(), DeliveryRow.id)
-        .limit(limit)
-    )
-    return tuple(_delivery(row) for row in rows)
-
-
 def deliveries_in(
     reader: Reader, state: DeliveryState, *, limit: int = 1000
 ) -> tuple[Delivery, ...]:
@@ -292,7 +281,7 @@ def _note(tx: Transaction, row: DeliveryRow, kind: str, now: datetime, detail: s
 
 
 def _row(reader: Reader, delivery_id: str) -> DeliveryRow:
-    row = reader.session.get(DeliveryRow, delivery_id, populate_existing=True)
+    row = reader.session.get(DeliveryRow, delivery_id)
     if row is None:
         raise NotFoundError(f"no delivery {delivery_id[:12]}")
     return row

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from registry.formats.moments import to_text
 from registry.provenance.models import EventRow, HeartbeatRow
-from registry.provenance.moves import add_row
+from registry.provenance.moves import add_row, table_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from registry.provenance.ledger import Reader, Transaction
+
+
+_PUT = insert(table_of(EventRow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,15 @@ class Heartbeat:
 
 def note_event(tx: Transaction, event: NewEvent) -> None:
     """Append an event."""
-    add_row(
-        tx,
-        EventRow(
-            at=event.at,
-            kind=event.kind,
-            artifact_id=event.artifact_id,
-            delivery_id=event.delivery_id,
-            detail=event.detail,
-        ),
+    tx.session.execute(
+        _PUT,
+        {
+            "at": event.at,
+            "kind": event.kind,
+            "artifact_id": event.artifact_id,
+            "delivery_id": event.delivery_id,
+            "detail": event.detail,
+        },
     )
 
 

@@ -8,11 +8,12 @@ a kill at any instant, so each writer is idempotent or a compare-and-set.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import text
+from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from registry.provenance.columns import ColumnKeeper
+
+
+RECENT_ROWS = 256
 
 
 class Reader(Protocol):
@@ -61,6 +65,24 @@ class Snapshot:
     keeper: ColumnKeeper | None
 
 
+class _Session(Session):
+    """A session of one transaction that does not forget what it has just read.
+
+    SQLAlchemy holds rows weakly: a row that is dropped is asked for again the next moment. A step asks
+    for the same few rows some hundred times; the last ones are held here, and not a whole table.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self.recent: deque[object] = deque(maxlen=RECENT_ROWS)
+
+
+@event.listens_for(_Session, "loaded_as_persistent")
+@event.listens_for(_Session, "pending_to_persistent")
+def _hold(session: _Session, row: object) -> None:
+    session.recent.append(row)
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The provenance database. `keeper` is None where personal columns are not to be read."""
@@ -82,7 +104,7 @@ class Ledger:
         with (
             explained(),
             self._taking_turns(),
-            Session(self.engine, expire_on_commit=False) as session,
+            _Session(self.engine) as session,
             session.begin(),
         ):
             # Before the first read: a compare-and-set that reads outside the lock is none.
@@ -92,7 +114,7 @@ class Ledger:
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
         """Yield a snapshot; nothing that it does is kept."""
-        with explained(), Session(self.engine, expire_on_commit=False) as session:
+        with explained(), _Session(self.engine) as session:
             self._begin(session, "BEGIN")
             yield Snapshot(session, self.keeper)
             session.rollback()
@@ -108,7 +130,7 @@ class Ledger:
 
     def _begin(self, session: Session, statement: str) -> None:
         if self.engine.dialect.name == "sqlite":
-            session.execute(text(statement))
+            session.connection().exec_driver_sql(statement)
 
 
 _CAUSES = (

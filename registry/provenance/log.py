@@ -6,14 +6,14 @@ time: on SQLite by the write lock, on PostgreSQL by an advisory lock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from registry.errors import NotFoundError, VerificationError
 from registry.provenance.models_log import CheckpointRow, LeafRow, NodeRow
-from registry.provenance.moves import add_row
+from registry.provenance.moves import add_row, table_of
 from registry.transparency import tlog
 from registry.transparency.merkle import leaf_hash
 
@@ -24,18 +24,30 @@ if TYPE_CHECKING:
 
     from registry.provenance.ledger import Reader, Transaction
 
+_SEEN = "log-nodes"
+_NEIGHBOURS = 32
+# Made once: each took longer to build than SQLite takes to run it.
+_NODES, _LEAVES = table_of(NodeRow), table_of(LeafRow)
+_NEAR = select(_NODES.c.index, _NODES.c.hash).where(
+    _NODES.c.level == bindparam("at"),
+    _NODES.c.index.between(bindparam("first"), bindparam("last")),
+)
+_PUT_NODE, _PUT_LEAF = insert(_NODES), insert(_LEAVES)
+_LAST = select(func.max(_LEAVES.c.index))
 _APPEND_LOCK = 0x6C6F72617365616C  # "loraseal": any constant that no other lock here uses
 
 
-@dataclass(frozen=True, slots=True)
 class SqlNodeStore:
     """The subtree hashes of the log, as `registry.transparency.tlog` wants them.
 
-    What was read once is kept: a node never changes, and proofs of one log share most of theirs.
+    What was read or written in a transaction is kept to its end: a node never changes, and proofs of
+    one log share most of theirs. Neighbours are read along, since they are what is asked for next.
     """
 
-    session: Session
-    _seen: dict[tuple[int, int], bytes] = field(default_factory=dict, repr=False)
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        # With the session, not beyond: what a rolled back transaction wrote must not be remembered.
+        self._blocks: dict[tuple[int, int], dict[int, bytes]] = session.info.setdefault(_SEEN, {})
 
     def get(self, level: int, index: int) -> bytes:
         """Return a node.
@@ -59,19 +71,21 @@ class SqlNodeStore:
         """
         known = self._find(level, index)
         if known is None:
-            self.session.execute(insert(NodeRow).values(level=level, index=index, hash=node))
-            self._seen[level, index] = node
+            self.session.execute(_PUT_NODE, {"level": level, "index": index, "hash": node})
+            self._block(level, index)[index] = node
         elif known != node:
             raise VerificationError(f"node {index} at level {level} of the log already has a hash")
 
     def _find(self, level: int, index: int) -> bytes | None:
-        node = self._seen.get((level, index))
-        if node is None:
-            wanted = select(NodeRow.hash).where(NodeRow.level == level, NodeRow.index == index)
-            node = self.session.scalar(wanted)
-            if node is not None:
-                self._seen[level, index] = node
-        return node
+        return self._block(level, index).get(index)
+
+    def _block(self, level: int, index: int) -> dict[int, bytes]:
+        first = index - index % _NEIGHBOURS
+        if (level, first) not in self._blocks:
+            wanted = {"at": level, "first": first, "last": first + _NEIGHBOURS - 1}
+            rows = self.session.execute(_NEAR, wanted)
+            self._blocks[level, first] = {int(number): node for number, node in rows}
+        return self._blocks[level, first]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +103,14 @@ def append_leaf(tx: Transaction, data: bytes, now: datetime) -> int:
     if tx.session.get_bind().dialect.name == "postgresql":
         tx.session.execute(select(func.pg_advisory_xact_lock(_APPEND_LOCK)))
     size = log_size(tx)
-    add_row(tx, LeafRow(index=size, data=data, at=now))
+    tx.session.execute(_PUT_LEAF, {"index": size, "data": data, "at": now})
     tlog.append(SqlNodeStore(tx.session), size, leaf_hash(data))
     return size
 
 
 def log_size(reader: Reader) -> int:
     """Return the number of leaves."""
-    last = reader.session.scalar(select(func.max(LeafRow.index)))
+    last: int | None = reader.session.scalar(_LAST)
     return 0 if last is None else last + 1
 
 

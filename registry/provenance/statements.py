@@ -12,7 +12,7 @@ from registry.formats.envelope import Envelope, parse_envelope
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.columns import Cell
 from registry.provenance.log import append_leaf
-from registry.provenance.models_log import StatementRow
+from registry.provenance.models_log import CheckpointRow, StatementRow
 from registry.provenance.moves import add_row
 from registry.provenance.subjects import open_column, require_keeper, seal_column
 from registry.transparency.commitment import leaf_for
@@ -141,6 +141,28 @@ def statements_of_kind(reader: Reader, kind: str) -> tuple[StoredStatement, ...]
         select(StatementRow).where(StatementRow.kind == kind).order_by(StatementRow.leaf_index)
     )
     return tuple(_all_stored(reader, rows))
+
+
+def heads_after(reader: Reader, recipient_id: str, kind: str, *, limit: int) -> tuple[bytes, ...]:
+    """Return the signed heads that came right after the newest statements of `kind` to a recipient.
+
+    A delivery's bundle shows just that head: it is signed once the statement is committed.
+    """
+    newest = (
+        select(StatementRow.leaf_index)
+        .where(StatementRow.recipient_id == recipient_id, StatementRow.kind == kind)
+        .order_by(StatementRow.leaf_index.desc())
+        .limit(limit)
+        .subquery()
+    )
+    after = (
+        select(func.min(CheckpointRow.size))
+        .where(CheckpointRow.size > newest.c.leaf_index)
+        .scalar_subquery()
+    )
+    sizes = select(after).select_from(newest)
+    heads = select(CheckpointRow.note).where(CheckpointRow.size.in_(sizes))
+    return tuple(reader.session.scalars(heads.order_by(CheckpointRow.size.desc())))
 
 
 def _all_stored(reader: Reader, rows: Iterable[StatementRow]) -> Iterator[StoredStatement]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from registry.provenance.ledger import Reader, Transaction
 
+_WRITING = "writing-keys"
 _INDEX_CHECK = "index-key-check"
 
 
@@ -104,13 +105,21 @@ def erase_subject(tx: Transaction, subject_id: str, now: datetime) -> int:
     for row in rows:
         tx.session.delete(row)
     subject.erased_at = now
+    tx.session.info.get(_WRITING, {}).pop(subject_id, None)
     tx.session.flush()
     return len(rows)
 
 
 def _writing_key(tx: Transaction, subject_id: str, keeper: ColumnKeeper) -> WrappedKey:
+    # Kept to the end of the transaction and no longer: a key of one that was rolled back must not be used.
+    known: dict[str, WrappedKey] = tx.session.info.setdefault(_WRITING, {})
+    if subject_id not in known:
+        known[subject_id] = _find_key(tx, subject_id, keeper)
+    return known[subject_id]
+
+
+def _find_key(tx: Transaction, subject_id: str, keeper: ColumnKeeper) -> WrappedKey:
     subject = _living_subject(tx, subject_id)
-    # Read from the rows each time: a key of a transaction that was rolled back must not be used.
     rows = tx.session.scalars(
         select(SubjectKeyRow).where(SubjectKeyRow.subject_id == subject_id)
     ).all()

@@ -13,7 +13,9 @@ from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import Unfinished, unfinished
 from registry.errors import LorasealError
-from tests.daemon.registry_on_disk import Registry
+from registry.formats.bundle import parse_bundle
+from registry.formats.proofs import parse_proof
+from tests.daemon.registry_on_disk import Registry, write_adapter
 from tests.daemon.rig import Rig, artifact_named, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
@@ -199,3 +201,14 @@ def test_late_receipt_acknowledges_an_unconfirmed_delivery(lived_rig: Rig) -> No
     sealed = make_receipt(lived_rig).read_bytes()
     assert accept_receipt(lived_rig.shop.custody, sealed, lived_rig.clock()).is_new
     assert states(lived_rig, "delivery") == ["acknowledged"]
+
+
+def test_next_delivery_links_the_head_that_the_recipient_saw_before(lived_rig: Rig) -> None:
+    lived_rig.drop(write_adapter(lived_rig.registry.watched / "next.safetensors"))
+    lived_rig.work()
+    folder = lived_rig.registry.stick / "Alice"
+    first, second = (
+        parse_bundle((folder / f"{name}.loraseal").read_bytes()) for name in ("good", "next")
+    )
+    seen = parse_proof(first.delivery.proof.encode()).checkpoint_note.decode()
+    assert seen in {link.old_checkpoint for link in second.consistency}
