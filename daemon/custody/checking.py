@@ -1,10 +1,11 @@
-"""`fsck`: vault, ledger and log agree, and every statement bears a signature that its role may make."""
+"""`fsck`: vault, ledger and log agree, rows say what was signed, by a role that may sign it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from daemon.custody.comparing import compare_rows
 from registry.digest import Digest
 from registry.errors import LorasealError
 from registry.formats.keyset import KeyRole
@@ -49,6 +50,7 @@ def check_all(custody: Custody, now: datetime) -> Iterator[Check]:
     """Run every check; one that fails does not stop the others."""
     yield _guarded("ledger", lambda: _ledger(custody))
     yield _guarded("signatures", lambda: _signatures(custody))
+    yield _guarded("rows", lambda: _rows(custody))
     yield _guarded("log head", lambda: _head(custody, now))
     yield _guarded("vault", lambda: _vault(custody))
     yield _guarded("orphans", lambda: _orphans(custody))
@@ -77,6 +79,12 @@ def _signatures(custody: Custody) -> Check:
         except LorasealError as error:
             problems.append(f"statement {row.digest[:12]}: {error}")
     return Check("signatures", f"{len(rows)} statements", tuple(problems))
+
+
+def _rows(custody: Custody) -> Check:
+    with custody.ledger.reading() as reader:
+        compared = compare_rows(reader)
+    return Check("rows", f"{compared.rows} rows against what was signed", compared.faults)
 
 
 def _verify(custody: Custody, row: StoredStatement) -> None:

@@ -190,6 +190,12 @@ def payload_digests(reader: Reader) -> tuple[str, ...]:
     return tuple(reader.session.scalars(select(PayloadRow.digest).order_by(PayloadRow.digest)))
 
 
+def artifact_ids(reader: Reader) -> tuple[str, ...]:
+    """Return the ids of all artifacts, in the order they were taken in."""
+    order = (ArtifactRow.taken_at, ArtifactRow.id)
+    return tuple(reader.session.scalars(select(ArtifactRow.id).order_by(*order)))
+
+
 def artifacts_in(
     reader: Reader, state: ArtifactState, *, limit: int = 1000
 ) -> tuple[Artifact, ...]:
