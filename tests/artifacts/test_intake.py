@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import pickletools
 import resource
-import signal
-import subprocess
-import sys
 import tarfile
 import threading
 from collections.abc import Callable
@@ -17,10 +13,9 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from hypothesis import given, settings
 
-from registry.artifacts.intake import IntakeSource, resume, take_in
-from registry.artifacts.notes import Glimpse, IntakeResult, PayloadForm
+from registry.artifacts.intake import IntakeSource, take_in
+from registry.artifacts.notes import PayloadForm
 from registry.artifacts.reading import (
     SourceBusyError,
     SourceChangedError,
@@ -28,57 +23,18 @@ from registry.artifacts.reading import (
     SourceVanishedError,
 )
 from registry.artifacts.vault import Vault
-from registry.errors import CannotDecryptError, FormatError, LorasealError
+from registry.errors import FormatError, LorasealError
 from registry.formats.safetensors import parse_header
-from registry.sealing.identities import X25519Identity
-from registry.sealing.seal import open_sealed, seal_bytes
-from tests.mutants import mutants
+from tests.artifacts.taking import (
+    CANDIDATE,
+    RECIPIENTS,
+    assert_empty,
+    peft_folder,
+    plaintext,
+    take,
+    take_folder,
+)
 from tests.weights_files import lora_bytes, write_lora
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-CANDIDATE = "0123456789abcdef" * 2
-IDENTITY = X25519Identity.generate()
-RECIPIENTS = (IDENTITY.recipient(),)
-
-
-@pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    vault = Vault(tmp_path / "vault")
-    vault.create()
-    return vault
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Path:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
-
-
-def take(path: Path, vault: Vault) -> IntakeResult:
-    return take_in(IntakeSource.of_file(path), vault, RECIPIENTS, CANDIDATE)
-
-
-def take_folder(folder: Path, vault: Vault) -> IntakeResult:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-    return take_in(IntakeSource.of_folder(folder, names), vault, RECIPIENTS, CANDIDATE)
-
-
-def plaintext(vault: Vault, result: IntakeResult) -> bytes:
-    with vault.open(result.payload_digest) as sealed:
-        return b"".join(map(bytes, open_sealed(sealed, [IDENTITY]).batches))
-
-
-def assert_empty(vault: Vault) -> None:
-    assert list(vault.payloads()) == []
-    assert vault.unfinished() == ()
-
-
-def peft_folder(folder: Path) -> Path:
-    write_lora(folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
-    (folder / "tokenizer.json").write_text("{}")
-    return folder
 
 
 def test_truncated_file_is_refused(watched: Path, vault: Vault) -> None:
@@ -297,124 +253,6 @@ def test_plaintext_is_nowhere_in_the_vault(watched: Path, vault: Vault) -> None:
     for path in files:
         assert b"lora_unet" not in path.read_bytes()
         assert path.stat().st_mode & 0o077 == 0
-
-
-def test_resume_of_nothing_is_none(vault: Vault) -> None:
-    assert resume(vault, [IDENTITY], CANDIDATE) is None
-
-
-def test_resume_after_the_end_returns_the_same(watched: Path, vault: Vault) -> None:
-    result = take_folder(peft_folder(watched), vault)
-    assert resume(vault, [IDENTITY], CANDIDATE) == result
-    vault.forget(CANDIDATE)
-    assert resume(vault, [IDENTITY], CANDIDATE) is None
-    vault.check(result.payload_digest)
-
-
-def test_resume_without_its_payload_is_none(watched: Path, vault: Vault) -> None:
-    result = take(write_lora(watched / "a.safetensors"), vault)
-    vault.delete(result.payload_digest)
-    assert resume(vault, [IDENTITY], CANDIDATE) is None
-
-
-def test_resume_with_damaged_notes_is_none(watched: Path, vault: Vault) -> None:
-    take(write_lora(watched / "a.safetensors"), vault)
-    vault.write_sidecar(CANDIDATE, seal_bytes(b"no notes", RECIPIENTS))
-    assert resume(vault, [IDENTITY], CANDIDATE) is None
-
-
-def test_resume_with_another_identity_says_so(watched: Path, vault: Vault) -> None:
-    take(write_lora(watched / "a.safetensors"), vault)
-    with pytest.raises(CannotDecryptError):
-        resume(vault, [X25519Identity.generate()], CANDIDATE)
-
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from registry.artifacts import vault as vaults
-from registry.artifacts.intake import IntakeSource, take_in
-from registry.sealing.identities import X25519Recipient
-
-class Killed(vaults.Vault):
-    def write_sidecar(self, candidate, sealed):
-        if sys.argv[1] == "before-notes":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().write_sidecar(candidate, sealed)
-    def publish(self, pending, payload):
-        if sys.argv[1] == "before-name":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().publish(pending, payload)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-source = IntakeSource.of_file(Path(sys.argv[3]))
-take_in(source, Killed(Path(sys.argv[2])), [X25519Recipient.parse(sys.argv[4])], sys.argv[5])
-"""
-
-
-@pytest.mark.parametrize("instant", ["before-notes", "before-name", "after-name"])
-def test_killed_intake_loses_nothing(watched: Path, vault: Vault, instant: str) -> None:
-    path = write_lora(watched / "a.safetensors")
-    content = path.read_bytes()
-    arguments = [instant, str(vault.root), str(path), str(RECIPIENTS[0]), CANDIDATE]
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED, *arguments], cwd=CHECKOUT, check=False, capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert vault.unfinished() == (CANDIDATE,)
-    if instant != "before-notes":
-        path.unlink()  # the trainer rotated it away meanwhile
-    result = resume(vault, [IDENTITY], CANDIDATE)
-    if instant == "before-notes":
-        assert result is None
-        result = take(path, vault)
-    assert result is not None
-    vault.check(result.payload_digest)
-    assert plaintext(vault, result) == content
-    assert list(vault.payloads()) == [result.payload_digest]
-    vault.forget(CANDIDATE)
-    assert vault.unfinished() == ()
-
-
-def notes_of(tmp: Path) -> IntakeResult:
-    vault = Vault(tmp / "vault")
-    vault.create()
-    return take_folder(peft_folder(tmp / "out"), vault)
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> IntakeResult:
-    return notes_of(tmp_path_factory.mktemp("notes"))
-
-
-def test_notes_read_back_as_they_were(result: IntakeResult) -> None:
-    assert IntakeResult.from_notes(result.to_notes()) == result
-
-
-def test_notes_with_a_byte_too_many_are_refused(result: IntakeResult) -> None:
-    with pytest.raises(FormatError, match="prefixes"):
-        IntakeResult.from_notes(result.to_notes() + b"x")
-
-
-def test_every_truncation_of_notes_is_refused(result: IntakeResult) -> None:
-    notes = result.to_notes()
-    for length in {*range(0, len(notes), 97), len(notes) - 1}:
-        with pytest.raises(FormatError):
-            IntakeResult.from_notes(notes[:length])
-
-
-def test_mutated_notes_raise_only_our_error(result: IntakeResult) -> None:
-    @settings(max_examples=300, deadline=None)
-    @given(data=mutants(result.to_notes()))
-    def check(data: bytes) -> None:
-        with contextlib.suppress(FormatError):
-            IntakeResult.from_notes(data)
-
-    check()
-
-
-def test_glimpse_hides_its_content() -> None:
-    assert "secret" not in repr(Glimpse("a", 6, b"secret"))
 
 
 def test_official_writer_into_the_folder_is_taken(watched: Path, vault: Vault) -> None:
