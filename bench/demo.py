@@ -323,6 +323,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / ".demo")
     demo = Demo(parser.parse_args().home.absolute())
+    if demo.home != ROOT / ".demo" and demo.home.exists():
+        parser.error(f"{demo.home} exists already: name a folder that does not")
     shutil.rmtree(demo.home, ignore_errors=True)
     demo.home.mkdir(parents=True)
     os.environ.setdefault("PYTHONPATH", str(ROOT))

@@ -6,8 +6,15 @@ old state, so two runs of one step cannot both make it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from registry.formats.findings import Outcome
 from registry.provenance.states import ArtifactState, DeliveryState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_REPEAT_BASE = 1_000
 
 ARTIFACT_MOVES: dict[ArtifactState, frozenset[ArtifactState]] = {
     ArtifactState.SEALED: frozenset({ArtifactState.AUDITED, ArtifactState.SET_ASIDE}),
@@ -109,3 +116,11 @@ def sources_of(target: ArtifactState) -> frozenset[ArtifactState]:
 def delivery_sources_of(target: DeliveryState) -> frozenset[DeliveryState]:
     """Return the states from which a delivery may move to `target`."""
     return frozenset(state for state, targets in DELIVERY_MOVES.items() if target in targets)
+
+
+def repeat_ordinal(now: datetime) -> int:
+    """Return the ordinal of a job that is given once more.
+
+    It lies above those that steps give out, so that no two jobs share an id by chance.
+    """
+    return _REPEAT_BASE + int(now.timestamp())

@@ -28,7 +28,7 @@ from registry.formats.keyset import (
 from registry.formats.moments import to_text
 from registry.provenance.columns import new_index_key
 from registry.sealing.identities import X25519Identity, parse_identity_file
-from registry.sealing.key_files import read_key_file, write_key_file
+from registry.sealing.key_files import read_key_file, read_raw_key, write_key_file
 from registry.sealing.signing import P256Key, SigningKey, sign_envelope
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ _SIGNING_FILES = {
 }
 _OMS_FILE = "oms.pem"
 KEY_FILES = (*_SIGNING_FILES.values(), _OMS_FILE, VAULT_FILE, RECEIPT_FILE, INDEX_FILE)
-_RAW_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def load_keyring(paths: RegistryPaths) -> Keyring:
         if role is not KeyRole.OPERATOR
     }
     oms = P256Key.load(paths.keys / _OMS_FILE)
-    receipt = _load_raw(paths.keys / RECEIPT_FILE)
+    receipt = read_raw_key(paths.keys / RECEIPT_FILE)
     receipt_public = X25519PrivateKey.from_private_bytes(receipt).public_key().public_bytes_raw()
     ids = {role: key.key_id for role, key in keys.items()}
     ids |= {KeyRole.OMS: oms.key_id, KeyRole.RECEIPT: key_id_of(receipt_public)}
@@ -145,7 +144,7 @@ def load_keyring(paths: RegistryPaths) -> Keyring:
         oms=oms,
         vault=_load_vault(paths.keys / VAULT_FILE),
         receipt=receipt,
-        index=_load_raw(paths.keys / INDEX_FILE),
+        index=read_raw_key(paths.keys / INDEX_FILE),
         keyset=keyset,
         keyset_envelope=envelope,
     )
@@ -224,17 +223,6 @@ def _load_vault(path: Path) -> X25519Identity:
     if len(identities) != 1 or not isinstance(identities[0], X25519Identity):
         raise FormatError(f"{path} does not hold exactly one X25519 identity")
     return identities[0]
-
-
-def _load_raw(path: Path) -> bytes:
-    text = read_key_file(path).strip()
-    try:
-        value = bytes.fromhex(text.decode("ascii"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} does not hold a key in hex") from error
-    if len(value) != _RAW_BYTES:
-        raise FormatError(f"{path} holds {len(value)} bytes, expected {_RAW_BYTES}")
-    return value
 
 
 def _read_public(path: Path) -> bytes:

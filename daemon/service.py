@@ -36,10 +36,13 @@ from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
 from daemon.standing import DAEMON, Teller, newest_event, stopped_deliveries, watch_executor
 from daemon.systemd import WATCHDOG_SECONDS, notify
 from daemon.watcher import Presence, Watcher
+from registry.audits.catalog import find_specs
 from registry.audits.runner import AuditWorker, WorkerOptions
 from registry.durable import remove_leftovers
-from registry.errors import LorasealError, PartlyDoneError
+from registry.errors import LorasealError, PartlyDoneError, naming
 from registry.policy import Policy, default_policy, parse_policy
+from registry.provenance.artifacts import explain_artifact
+from registry.provenance.candidates import explain_candidate
 from registry.provenance.database import create_database
 from registry.provenance.events import Heartbeat, beat
 from registry.provenance.ledger import explained
@@ -294,11 +297,17 @@ def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
 
     Raises:
         FormatError: not a policy.
+        UsageError: it requires an audit that there is not.
         OSError: the file cannot be read.
     """
     if settings.policy is None:
         return default_policy()
-    return parse_policy((paths.settings.parent / settings.policy).read_bytes())
+    path = paths.settings.parent / settings.policy
+    with naming(path):
+        policy = parse_policy(path.read_bytes())
+    # Now, not when the first artifact comes: it would wait for an audit that there is not.
+    find_specs(policy.required)
+    return policy
 
 
 def _sweep(custody: Custody) -> None:
@@ -320,9 +329,20 @@ def _handler(shop: Workshop, name: str) -> Callable[[str], str]:
             kind = words_for(error)
             log.warning("job %s broke: %s", name, kind)
             log.debug("job broke", exc_info=error)
+            _guarded(lambda: _say_why(shop, name, argument, f"{name} broke: {kind}"))
             return f"broke: {kind}"
 
     return run
+
+
+def _say_why(shop: Workshop, name: str, argument: str, reason: str) -> None:
+    """Keep for `status` what keeps a candidate or artifact where it is; its next move clears it."""
+    explain = {INTAKE: explain_candidate, AUDIT: explain_artifact, DECIDE: explain_artifact}.get(
+        name
+    )
+    if explain is not None:
+        with shop.ledger.transaction() as tx:
+            explain(tx, argument, reason)
 
 
 def words_for(error: Exception) -> str:

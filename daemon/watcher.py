@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
@@ -60,6 +60,31 @@ class Look:
         return min((seen.due_ns for seen in self.waiting if seen.due_ns is not None), default=None)
 
 
+class _HandedOn:
+    """What was handed on, by path and signature; forgets what a whole scan did not meet again.
+
+    A file that was away and is back, the same (a share that was not mounted), is handed on once more:
+    the ledger knows whether it has it.
+    """
+
+    def __init__(self) -> None:
+        self._all: set[tuple[Path, str]] = set()
+        self._met: set[tuple[Path, str]] = set()
+
+    def __contains__(self, item: object) -> bool:
+        known = item in self._all
+        if known:
+            self._met.add(cast("tuple[Path, str]", item))
+        return known
+
+    def add(self, item: tuple[Path, str]) -> None:
+        self._all.add(item)
+
+    def forget_unmet(self) -> None:
+        """Keep what this scan has met; the next scan begins with nothing met."""
+        self._all, self._met = self._met, set()
+
+
 class Watcher:
     """Finds the candidates of one folder and gives each to `on_candidate`.
 
@@ -83,7 +108,7 @@ class Watcher:
         self._on_candidate = on_candidate
         self._clock = clock
         self._scan_seconds = scan_seconds
-        self._handed_on: set[tuple[Path, str]] = set()
+        self._handed_on = _HandedOn()
         self._identity: tuple[int, int] | None = None
         self._hint = threading.Event()
 
@@ -99,6 +124,7 @@ class Watcher:
             sightings = scan(self.root, self._clock(), self._rules, known=self._handed_on)
         except (OSError, LorasealError) as error:
             return Look(presence, (), (), str(error))
+        self._handed_on.forget_unmet()
         ready = [seen.candidate for seen in sightings if seen.readiness is Readiness.READY]
         handed_on, refusal = self._hand_on(ready)
         waiting = tuple(seen for seen in sightings if seen.readiness is not Readiness.READY)

@@ -14,9 +14,10 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from typing import TYPE_CHECKING, BinaryIO
 
-from registry.errors import LorasealError
+from registry.errors import LorasealError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,6 +67,7 @@ class PendingFile:
         `target` must be on the same file system. On return both name and bytes survive a power cut.
         """
         self.settle()
+        refuse_special(target)
         with storage_errors(target):
             self.path.rename(target)
             fsync_directory(target.parent)
@@ -111,6 +113,7 @@ def write_whole(target: Path, batches: Iterable[bytes], *, mode: int = FILE_MODE
     Raises:
         OSError: as the system says; nothing of the target has changed then. What `batches` raises.
     """
+    refuse_special(target)
     part = temporary_beside(target)
     try:
         with create(part, mode=mode) as stream:
@@ -148,9 +151,39 @@ def place(part: Path, target: Path) -> None:
     Raises:
         LorasealError: what the system said; `target` is as it was.
     """
+    refuse_special(target)
     with storage_errors(target):
         part.rename(target)
         fsync_directory(target.parent)
+
+
+def refuse_special(target: Path) -> None:
+    """Refuse to give a file the name of a device, pipe or socket: a rename would put it out of the way.
+
+    Raises:
+        UsageError: something is there that is no file, folder or link.
+    """
+    try:
+        mode = target.lstat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+        raise UsageError(
+            f"{str(target)!r} is a device, pipe or socket, not a file",
+            hint="name a file; what goes to another program has to lie on a disk first",
+        )
+
+
+def refuse_existing(target: Path) -> None:
+    """Refuse to replace what has the name already: it may be the verified copy of an earlier time.
+
+    Raises:
+        UsageError: something is there.
+    """
+    if target.is_symlink() or target.is_file():
+        raise UsageError(
+            f"{str(target)!r} exists already", hint="name another file, or move it away first"
+        )
 
 
 def discard(part: Path) -> None:
@@ -171,7 +204,13 @@ def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return an unused hidden name in the folder of `path`, on the same file system."""
+    """Return an unused hidden name in the folder of `path`, on the same file system.
+
+    Raises:
+        UsageError: `path` is a folder that has no name of its own, such as `.` or `/`.
+    """
+    if not path.name:
+        raise UsageError(f"{str(path)!r} is a folder", hint="name a file in it")
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART_SUFFIX}")
 
 

@@ -120,7 +120,10 @@ class SignalChannel:
         return self._status(Health.READY, "signal-cli is connected and receives", None)
 
     def offer(self, offer: Offer) -> Offered | Refused:
-        """Check address, pin and sizes; nothing leaves."""
+        """Check address, pin, sizes, and that signal-cli is there; nothing leaves.
+
+        One that is away is refused here, before an attempt is counted: it may be away for a weekend.
+        """
         to = _contact(offer.to)
         if to.kind not in {"signal", self.name} or not is_account_id(to.value):
             what_to_do = "give the contact's account id (a UUID), not the phone number"
@@ -137,6 +140,12 @@ class SignalChannel:
                 Retry.NEVER,
                 "plan the parcels with this channel's max_parcel_bytes",
             )
+        try:
+            self._link.rpc()
+        except LorasealError as error:
+            refused = refused_without_send(error)
+            if refused.retry is Retry.LATER:
+                return refused
         public = json.dumps({"parcels": len(offer.parcels)})
         return Offered(offer.delivery_id, self._book.offer(replace(offer, to=to), public))
 

@@ -179,6 +179,8 @@ def revoke_command(
         if not dry_run:
             _confirm(yes=yes)
             operator = read_operator(paths, passphrase_file)
+            # Before anything is signed: a revocation that no list can carry reaches nobody.
+            custody.status.read()
             news = _withdraw(custody, target, code, operator, is_delivery=is_delivery)
             valid_for = timedelta(days=settings.delivery.status_valid_days)
             publish_status(custody, datetime.now(UTC), valid_for)
@@ -246,7 +248,6 @@ def read_operator(paths: RegistryPaths, passphrase_file: Path | None) -> Signing
         CannotDecryptError: it has a passphrase, and none or another one was given.
     """
     from daemon.keyring import load_operator
-    from registry.sealing.identity_file import parse_passphrase
+    from registry.verify.inputs import read_passphrase
 
-    passphrase = None if passphrase_file is None else parse_passphrase(passphrase_file.read_bytes())
-    return load_operator(paths, passphrase)
+    return load_operator(paths, read_passphrase(passphrase_file))

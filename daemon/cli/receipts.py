@@ -28,15 +28,16 @@ def import_command(files: tuple[Path, ...], config: Path | None, as_json: bool) 
     """Judge sealed receipts and mark their deliveries acknowledged."""
     from daemon.custody.holder import open_custody
     from daemon.custody.receipts import accept_receipt
+    from registry.errors import naming
     from registry.limits import RECEIPT_BYTES
     from registry.settings import load_paths
 
     accepted = []
     with open_custody(load_paths(config)) as custody:
         for path in files:
-            with path.open("rb") as stream:
+            with naming(path), path.open("rb") as stream:
                 sealed = stream.read(2 * RECEIPT_BYTES + 1)
-            accepted.append(accept_receipt(custody, sealed, datetime.now(UTC)))
+                accepted.append(accept_receipt(custody, sealed, datetime.now(UTC)))
     rows = [
         {
             "delivery": row.delivery_id,

@@ -53,12 +53,15 @@ def add_command(
     from daemon.cli.deciding import read_operator
     from daemon.custody.enrolment import Confirmation, enrol_recipient
     from daemon.custody.holder import open_custody
+    from registry.errors import UsageError, naming
     from registry.limits import ENROLMENT_BYTES
     from registry.settings import load_paths
     from registry.verify.enrolments import read_enrolment
 
-    with enrolment_file.open("rb") as stream:
+    with naming(enrolment_file), enrolment_file.open("rb") as stream:
         read = read_enrolment(stream.read(ENROLMENT_BYTES + 1))
+    if not name.isprintable():
+        raise UsageError(f"the name {name!a} holds characters that do not print")
     paths = load_paths(config)
     _refuse_taken(config, name)
     _compare(read.words, words, yes=yes)

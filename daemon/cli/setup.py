@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -24,6 +25,7 @@ from registry.settings import (
     default_state,
 )
 
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _SETTINGS = """\
 # LoRASeal settings. An unknown key is an error; `loraseal doctor` checks the rest.
 registry = {registry}
@@ -215,6 +217,8 @@ def service_install(
     from daemon.systemd import SYSUSERS_NAME, UNIT_NAME, UnitValues, sysusers_text, unit_text
     from signal_bridge.settings import FolderSettings, SignalSettings
 
+    if not _USER.fullmatch(user):
+        raise UsageError(f"{user!a} is no name of a user", hint="letters, digits, '_', '.', '-'")
     settings, paths = load_settings(config)
     writable = [paths.state]
     for channel in settings.channels:

@@ -52,6 +52,7 @@ def check_all(custody: Custody, now: datetime) -> Iterator[Check]:
     yield _guarded("signatures", lambda: _signatures(custody))
     yield _guarded("rows", lambda: _rows(custody))
     yield _guarded("log head", lambda: _head(custody, now))
+    yield _guarded("status list", lambda: _status_list(custody))
     yield _guarded("vault", lambda: _vault(custody))
     yield _guarded("orphans", lambda: _orphans(custody))
 
@@ -107,6 +108,11 @@ def _head(custody: Custody, now: datetime) -> Check:
         custody.head.check(reader, now)
     head = custody.head.read(now)
     return Check("log head", f"signed at {head.size if head else 0}")
+
+
+def _status_list(custody: Custody) -> Check:
+    newest = custody.status.read()
+    return Check("status list", f"number {newest.counter}" if newest else "none yet")
 
 
 def _vault(custody: Custody) -> Check:

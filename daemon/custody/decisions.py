@@ -10,7 +10,7 @@ from daemon.custody.holder import About, keep_statement
 from daemon.jobs import STATE_OF_OUTCOME, sources_of
 from daemon.tags import release_status_id
 from registry.attest import ReleaseTerms, attest_release, new_id, report_digest
-from registry.errors import DeniedError, VerificationError
+from registry.errors import DeniedError, UsageError, VerificationError
 from registry.formats.findings import AuditReport, Decision, Outcome, Verdict
 from registry.formats.keyset import KeyRole
 from registry.formats.predicates.predicate import parse_predicate
@@ -117,11 +117,14 @@ def decide_by_operator(
     """Release or reject a held artifact by the operator's signature, with a reason.
 
     Raises:
+        UsageError: no reason is given; no recipient's verifier would take such a release.
         DeniedError: a verdict is `fail`: only a new artifact helps.
         LostRaceError: it is not held.
     """
     outcome, reason, policy = ruling
     operator, now = signed_by
+    if not reason.strip():
+        raise UsageError("the reason is empty", hint="say in --reason why; it is signed and shown")
     verdicts = signed_verdicts(custody, tx, artifact_id)
     said = [item.signed.predicate for item in verdicts]
     failed = [item.rule for item in said if item.verdict is Verdict.FAIL]

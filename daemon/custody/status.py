@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from registry.attest import issue_status_list
 from registry.durable import atomic_write
-from registry.errors import VerificationError
+from registry.errors import LorasealError, VerificationError
 from registry.formats.envelope import parse_envelope
 from registry.formats.moments import parse_moment, to_text
 from registry.formats.status_list import StatusEntry, StatusList
@@ -46,14 +46,22 @@ class NewestStatus:
         """Return it, verified; None before the first.
 
         Raises:
-            FormatError, SignatureError: the file was changed.
+            LorasealError: the file was changed. No error that a step takes for a verdict on what it is
+                about: a delivery must not fail for good because a file of ours is damaged.
         """
         try:
             with self._path.open("rb") as stream:
                 data = stream.read(2 * ENVELOPE_BYTES)
         except FileNotFoundError:
             return None
-        return verify_status_list(parse_envelope(data), self._keyring.keyset)
+        try:
+            return verify_status_list(parse_envelope(data), self._keyring.keyset)
+        except LorasealError as error:
+            raise LorasealError(
+                f"status list {str(self._path)!r}: {error}",
+                hint="the newest signed list was damaged: put it back from a backup, or from a copy that"
+                " you handed to a recipient",
+            ) from error
 
     def keep(self, envelope: Envelope) -> None:
         """Keep a list that was committed to the ledger."""

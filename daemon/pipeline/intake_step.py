@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from registry.artifacts.notes import IntakeResult
 
 # A refusal of ours is final for this state of the file; when the file changes, it is a new candidate.
+# What was gone or not to be read may be back, the same (a share that was away, another user): sighting
+# takes it up again.
 _ENDS: tuple[tuple[type[LorasealError], CandidateState], ...] = (
     (SourceVanishedError, CandidateState.GONE),
     (SourceChangedError, CandidateState.CHANGED),
-    (SourceUnreadableError, CandidateState.REFUSED),
+    (SourceUnreadableError, CandidateState.UNREADABLE),
     (SourceRefusedError, CandidateState.REFUSED),
     (FormatError, CandidateState.REFUSED),
 )
@@ -130,9 +132,12 @@ def _end(shop: Workshop, candidate: Candidate, error: LorasealError) -> str:
 
 
 def reason_without_paths(error: LorasealError, candidate: Candidate) -> str:
-    """Return the error's words without the candidate's paths, which are personal data."""
+    """Return the error's words without the candidate's paths and names, which are personal data."""
     text = str(error)
-    for _, path in candidate.files:
-        text = text.replace(repr(path), "the file").replace(path, "the file")
-    text = text.replace(repr(candidate.path), "the candidate")
-    return text.replace(candidate.path or "\0", "the candidate")[:500]
+    path = candidate.path or "\0"
+    names = [(name, "the file") for pair in candidate.files for name in reversed(pair)]
+    # The longest first: a path holds its own name.
+    for name, word in (*names, (path, "the candidate"), (Path(path).name, "the candidate")):
+        for shown in (repr(name), ascii(name), name):
+            text = text.replace(shown, word)
+    return text[:500]

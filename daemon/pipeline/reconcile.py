@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.engine import DELAYED, Job
-from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE
+from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE, repeat_ordinal
 from registry.provenance.artifacts import artifacts_in
 from registry.provenance.candidates import candidates_in
 from registry.provenance.deliveries import deliveries_in, overdue_deliveries
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
     from registry.provenance.ledger import Reader
 
-# Ordinals of repeats lie above those that steps give out, so no two jobs share an id by chance.
-_REPEAT_BASE = 1_000
-
 
 def reconcile(shop: Workshop) -> int:
     """Enqueue a job for everything unfinished that has none; return how many were missing."""
@@ -37,8 +34,8 @@ def reconcile(shop: Workshop) -> int:
         # is outdated by now, and a second job for one candidate would seal into the same file.
         missing = _missing(shop, tx)
         for job in missing:
-            stamp = _REPEAT_BASE + int(shop.clock().timestamp())
-            shop.jobs.enqueue_in(tx.session, Job(job.name, job.argument, ordinal=stamp))
+            ordinal = repeat_ordinal(shop.clock())
+            shop.jobs.enqueue_in(tx.session, Job(job.name, job.argument, ordinal=ordinal))
     return len(missing)
 
 

@@ -6,8 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from daemon.engine import Job
-from daemon.jobs import INTAKE
-from registry.provenance.candidates import NewCandidate, move_candidate, note_candidate
+from daemon.jobs import INTAKE, repeat_ordinal
+from registry.provenance.candidates import (
+    NewCandidate,
+    get_candidate,
+    move_candidate,
+    note_candidate,
+)
 from registry.provenance.events import NewEvent, note_event
 from registry.provenance.moves import Move
 from registry.provenance.states import CandidateState
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from daemon.scan import Candidate
     from registry.provenance.ledger import Transaction
 
+_AGAIN = (CandidateState.GONE, CandidateState.UNREADABLE)
 _UNREADABLE_NAME = (
     "its name is not UTF-8, so neither a person nor a statement can name it: rename it"
 )
@@ -27,7 +33,8 @@ _UNREADABLE_NAME = (
 def note_sighting(shop: Workshop, seen: Candidate) -> str:
     """Record `seen` and enqueue its intake in one transaction; the same state again does nothing.
 
-    A name that is no text is recorded in its escaped form and refused at once.
+    Unless it was gone, or not to be read: that has nothing to do with the file, so it is tried again. A
+    name that is no text is recorded in its escaped form and refused at once.
     """
     new = NewCandidate(
         path=_printable(seen.path),
@@ -41,7 +48,16 @@ def note_sighting(shop: Workshop, seen: Candidate) -> str:
             shop.jobs.enqueue_in(tx.session, Job(INTAKE, noted.id))
         elif noted.is_new:
             _refuse(shop, tx, noted.id)
+        elif get_candidate(tx, noted.id).state in _AGAIN:
+            _take_up(shop, tx, noted.id)
     return noted.id
+
+
+def _take_up(shop: Workshop, tx: Transaction, candidate_id: str) -> None:
+    now = shop.clock()
+    move_candidate(tx, candidate_id, Move(_AGAIN, CandidateState.NOTED, now))
+    note_event(tx, NewEvent("candidate seen again", now))
+    shop.jobs.enqueue_in(tx.session, Job(INTAKE, candidate_id, repeat_ordinal(now)))
 
 
 def _refuse(shop: Workshop, tx: Transaction, candidate_id: str) -> None:

@@ -292,8 +292,8 @@ def _refusal(path: Path, error: OSError) -> LorasealError:
 
 
 _HOW_TO_READ = (
-    "run the daemon as the trainer's user, or give its user read access (setfacl -m u:USER:r FILE, "
-    "setfacl -d on the folder): safetensors 0.8 saves with mode 0600 whatever the umask"
+    "run this as the file's owner, or let its user read the file (setfacl -m u:USER:r FILE, once it is"
+    " written): safetensors 0.8 saves with mode 0600, and no default ACL on the folder helps then"
 )
 
 

@@ -25,7 +25,7 @@ _CAVEAT = "These audits describe the weights; they do not show that an adapter i
 
 
 @click.command("audit")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--rule",
     "rules",

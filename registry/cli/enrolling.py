@@ -31,10 +31,14 @@ def enrol_command(
     """Make your keys, once, and the enrolment file to send to whoever delivers to you."""
     from datetime import UTC, datetime
 
+    from registry.durable import refuse_existing
     from registry.settings import recipient_home
+    from registry.verify.enrolments import is_enrolment
     from registry.verify.home import ENROLMENT_NAME, enrolment_file, ensure_keys, write_enrolment
     from registry.verify.inputs import read_passphrase
 
+    if out is not None and not is_enrolment(out):
+        refuse_existing(out)
     folder = home or recipient_home(os.environ)
     passphrase = read_passphrase(passphrase_file)
     now = datetime.now(UTC)

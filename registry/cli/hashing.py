@@ -29,7 +29,7 @@ _LABELS = (
 
 
 @click.command("hash")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, readable=False))
 @json_option
 @guarded
 def hash_command(path: Path, as_json: bool) -> None:

@@ -19,7 +19,7 @@ _LABEL_CHARS = 11
 
 
 @click.command("inspect")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--check-hash",
     is_flag=True,

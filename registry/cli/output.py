@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from registry.errors import LorasealError, NotFoundError
+from registry.errors import LorasealError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,13 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def plain(text: str) -> str:
+    """Return a name from outside so that it can neither begin a line nor colour one."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def followed(path: Path) -> Path:
     """Return where the path that a person named leads; one that leads nowhere is returned as it is.
 
@@ -67,6 +74,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except LorasealError as error:
             report(error, as_json=bool(kwargs.get("as_json", False)))
             sys.exit(error.exit_code)
+        except UnicodeEncodeError:
+            wrong = UsageError("an argument is not UTF-8 text", hint="type it anew")
+            report(wrong, as_json=bool(kwargs.get("as_json")))
+            sys.exit(wrong.exit_code)
         except FileNotFoundError as error:
             missing = NotFoundError(
                 f"there is no file {error.filename!r}", hint="check the path that you gave"
@@ -74,7 +85,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             report(missing, as_json=bool(kwargs.get("as_json")))
             sys.exit(missing.exit_code)
         except OSError as error:
-            name = f" {error.filename!r}" if error.filename is not None else ""
+            # A number is a descriptor, which tells nobody anything.
+            name = f" {error.filename!r}" if isinstance(error.filename, (str, bytes)) else ""
             report(
                 LorasealError(f"{error.strerror or type(error).__name__}{name}"),
                 as_json=bool(kwargs.get("as_json")),

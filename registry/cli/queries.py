@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, followed, guarded, json_option
+from registry.cli.output import emit, followed, guarded, json_option, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from registry.settings import RegistryPaths
 
+_LIMIT = click.IntRange(1, 1_000_000)
 config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 _SEALED = "(sealed)"
 
@@ -51,11 +52,11 @@ def column_keeper(paths: RegistryPaths) -> ColumnKeeper | None:
     """Return what opens personal columns, None for a user who may not read the keys."""
     from registry.provenance.columns import ColumnKeeper
     from registry.sealing.identities import X25519Identity, parse_identity_file
-    from registry.sealing.key_files import read_key_file
+    from registry.sealing.key_files import read_key_file, read_raw_key
 
     try:
         identity = parse_identity_file(read_key_file(paths.keys / "vault-identity.txt"))[0]
-        index = bytes.fromhex(read_key_file(paths.keys / "index.key").decode("ascii"))
+        index = read_raw_key(paths.keys / "index.key")
     except PermissionError:
         return None
     if not isinstance(identity, X25519Identity):
@@ -66,7 +67,9 @@ def column_keeper(paths: RegistryPaths) -> ColumnKeeper | None:
 @click.command("ls")
 @config_option
 @click.option("--state", "states", multiple=True, help="Only this state; may be repeated.")
-@click.option("--limit", default=100, show_default=True, help="At most so many, newest first.")
+@click.option(
+    "--limit", type=_LIMIT, default=100, show_default=True, help="At most so many, newest first."
+)
 @json_option
 @guarded
 def ls_command(config: Path | None, states: tuple[str, ...], limit: int, as_json: bool) -> None:
@@ -113,9 +116,12 @@ def show_command(reference: str, config: Path | None, as_json: bool) -> None:
 @guarded
 def trace_command(evidence: str, config: Path | None, as_json: bool) -> None:
     """Find what a file, folder, hash, name or id is. Exit 3: nothing; 6: it was revoked."""
+    from registry.errors import UsageError
     from registry.provenance.tracing import trace
     from registry.provenance.views import as_json as as_data
 
+    if not evidence.strip():
+        raise UsageError("nothing to look for", hint="give a file, a hash, a name or an id")
     hashes = _hashes_of(evidence)
     with open_ledger(config) as (ledger, _), ledger.reading() as reader:
         answer = trace(reader, hashes or (evidence,))
@@ -133,7 +139,9 @@ def trace_command(evidence: str, config: Path | None, as_json: bool) -> None:
 
 @click.command("log")
 @config_option
-@click.option("--limit", default=50, show_default=True, help="At most so many entries, newest.")
+@click.option(
+    "--limit", type=_LIMIT, default=50, show_default=True, help="At most so many entries, newest."
+)
 @json_option
 @guarded
 def log_command(config: Path | None, limit: int, as_json: bool) -> None:
@@ -178,7 +186,7 @@ def status_lines(status: LedgerStatus) -> list[str]:
     lines.append(f"{'recipients':<11} {status.recipients}")
     lines.append(f"{'log':<11} {status.log_size} entries, head signed at {status.checkpoint_size}")
     for need in status.needs:
-        name = f" {need.name}" if need.name else ""
+        name = f" {plain(need.name)}" if need.name else ""
         lines.append(f"! {need.kind} {need.id[:12]}{name}: {need.reason}")
         lines.append(f"    -> {need.what_to_do}")
     return lines

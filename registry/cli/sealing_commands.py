@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.sealing.identities import Recipient
 
 SCHEMA = "loraseal/seal.v1"
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)
 
 
 @click.command(name="seal")

@@ -105,6 +105,7 @@ def open_command(
 
     Nothing appears under its name before all of it is intact and, with a bundle, as it was signed.
     """
+    from registry.durable import refuse_existing
     from registry.verify.inputs import Inputs
 
     identities = _identities(identities, passphrase_file, home)
@@ -258,18 +259,6 @@ def _needed_bundle(bundle: Path | None, content: Path) -> Path:
             hint="give the file NAME.loraseal that came with it",
         )
     return bundle or beside
-
-
-def refuse_existing(out: Path) -> None:
-    """Refuse to replace a file of that name: it may be the verified copy of an earlier time.
-
-    Raises:
-        UsageError: something is there.
-    """
-    if out.is_symlink() or out.is_file():
-        raise UsageError(
-            f"{str(out)!r} exists already", hint="name another file, or move it away first"
-        )
 
 
 def _own_identity(home: Path | None, *, no_memory: bool) -> tuple[Path, ...]:

@@ -22,7 +22,7 @@ from registry.provenance.models import (
     PayloadRow,
     RenditionRow,
 )
-from registry.provenance.moves import Move, add_row, move_row
+from registry.provenance.moves import Move, add_row, explain_row, move_row
 from registry.provenance.states import ArtifactState, CandidateState
 from registry.provenance.subjects import require_keeper, seal_column
 
@@ -218,6 +218,12 @@ def move_artifact(tx: Transaction, artifact_id: str, move: Move) -> None:
     """
     move_row(tx, ArtifactRow, artifact_id, move)
     note_event(tx, NewEvent(f"artifact {move.new}", move.at, artifact_id, detail=move.reason or ""))
+
+
+def explain_artifact(tx: Transaction, artifact_id: str, reason: str) -> None:
+    """Say why an artifact is not audited or decided yet; without personal data."""
+    states = (ArtifactState.SEALED, ArtifactState.AUDITED)
+    explain_row(tx, ArtifactRow, artifact_id, (states, reason))
 
 
 def count_audit_death(tx: Transaction, artifact_id: str, now: datetime) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from registry.errors import NotFoundError
 from registry.provenance.columns import Cell
 from registry.provenance.models import CandidateRow
-from registry.provenance.moves import Move, add_row, move_row
+from registry.provenance.moves import Move, add_row, explain_row, move_row
 from registry.provenance.states import CandidateState
 from registry.provenance.subjects import create_subject, open_text, require_keeper, seal_column
 
@@ -138,6 +138,11 @@ def move_candidate(tx: Transaction, candidate_id: str, move: Move) -> None:
         NotFoundError: no such id.
     """
     move_row(tx, CandidateRow, candidate_id, move)
+
+
+def explain_candidate(tx: Transaction, candidate_id: str, reason: str) -> None:
+    """Say why an open candidate is not taken in yet; without personal data."""
+    explain_row(tx, CandidateRow, candidate_id, ((CandidateState.NOTED,), reason))
 
 
 def path_cell(candidate_id: str) -> Cell:

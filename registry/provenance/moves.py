@@ -68,6 +68,23 @@ def move_row(tx: Transaction, table: type[StatefulRow], row_id: str, move: Move)
     raise LostRaceError(f"{_noun(table)} {row_id[:12]} is {found}, expected {expected}")
 
 
+def explain_row(
+    tx: Transaction,
+    table: type[StatefulRow],
+    row_id: str,
+    why: tuple[tuple[StrEnum, ...], str],
+) -> None:
+    """Say why a row has not left one of its states yet; nothing happens if it has left it."""
+    states, reason = why
+    statement = (
+        update(table)
+        .where(table.id == row_id, table.state.in_([state.value for state in states]))
+        .values(reason=reason)
+        .execution_options(synchronize_session="fetch")
+    )
+    tx.session.execute(statement)
+
+
 def state_of(reader: Reader, table: type[StatefulRow], row_id: str) -> str:
     """Return the state of a row.
 

@@ -11,7 +11,8 @@ class CandidateState(StrEnum):
     NOTED = "noted"
     TAKEN = "taken"  # its artifact is in the vault
     REFUSED = "refused"  # broken or hostile: the reason says how
-    GONE = "gone"  # vanished before it was taken in
+    UNREADABLE = "unreadable"  # this user may not read it; asked again when it is seen again
+    GONE = "gone"  # vanished before it was taken in; asked again when it is seen again
     CHANGED = "changed"  # rewritten before it was taken in; a newer candidate stands for it
 
 

@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 
 NEEDS_LISTED = 100
 
+_AGAIN = "it is tried again by itself; loraseal doctor and loraseal up --verbose say more"
 _ARTIFACT_ADVICE = {
     ArtifactState.HELD: "loraseal show {id}, then loraseal release {id} --reason ... or leave it",
     ArtifactState.SET_ASIDE: "loraseal show {id}: the audit died on it three times",
+    ArtifactState.SEALED: _AGAIN,
+    ArtifactState.AUDITED: _AGAIN,
+}
+_FILE_ADVICE = {
+    CandidateState.NOTED: _AGAIN,
+    CandidateState.REFUSED: "save it again with the trainer, or move it out of the watched folder",
+    CandidateState.UNREADABLE: "let the daemon's user read it (docs/operations.md), then loraseal up again",
 }
 _DELIVERY_ADVICE = {
     DeliveryState.PREPARED: "it is tried again by itself; loraseal channel status says what is missing",
@@ -76,7 +84,14 @@ def _counts(
 def _artifacts(reader: Reader) -> tuple[Need, ...]:
     rows = reader.session.scalars(
         select(ArtifactRow)
-        .where(ArtifactRow.state.in_([state.value for state in _ARTIFACT_ADVICE]))
+        .where(
+            ArtifactRow.state.in_([state.value for state in _ARTIFACT_ADVICE]),
+            # One on its way needs nobody, unless something keeps it there.
+            or_(
+                ArtifactRow.state.not_in([ArtifactState.SEALED.value, ArtifactState.AUDITED.value]),
+                ArtifactRow.reason.is_not(None),
+            ),
+        )
         .order_by(ArtifactRow.moved_at)
         .limit(NEEDS_LISTED)
     )
@@ -130,17 +145,21 @@ def _overtaken() -> Exists:
 def _refused(reader: Reader) -> tuple[Need, ...]:
     rows = reader.session.scalars(
         select(CandidateRow)
-        .where(CandidateRow.state == CandidateState.REFUSED.value, ~_overtaken())
+        .where(
+            CandidateRow.state.in_([state.value for state in _FILE_ADVICE]),
+            or_(CandidateRow.state != CandidateState.NOTED.value, CandidateRow.reason.is_not(None)),
+            ~_overtaken(),
+        )
         .order_by(CandidateRow.moved_at)
         .limit(NEEDS_LISTED)
     )
     return tuple(
         Need(
-            kind="file refused",
+            kind=f"file {row.state}",
             id=row.id,
             name=open_text(reader, path_cell(row.id), row.sealed_path),
             reason=row.reason or "",
-            what_to_do="save it again with the trainer, or move it out of the watched folder",
+            what_to_do=_FILE_ADVICE[CandidateState(row.state)],
             since=to_text(row.moved_at),
         )
         for row in rows.all()

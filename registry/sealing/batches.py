@@ -101,11 +101,11 @@ def write_all(sink: Sink, data: bytes | memoryview) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Lane(Generic[T]):
-    """One observer, the batches that it has yet to see, and whether it is at the first of them."""
+    """One observer, the batches that it has yet to see, and the thread that is at the first of them."""
 
     observer: Callable[[T], object]
     waiting: deque[T] = field(default_factory=deque)
-    busy: bool = False
+    worker: int | None = None
 
 
 class Crew:
@@ -119,7 +119,9 @@ class Crew:
 
     def __init__(self) -> None:
         self._lanes: list[_Lane[Any]] = []
-        self._changed = threading.Condition(threading.Lock())
+        # Reentrant, since that knows its owner: a taker that is interrupted (Ctrl-C) in the midst of
+        # a step cannot give back what a helper holds.
+        self._changed = threading.Condition(threading.RLock())
         self._left = False
         self._fault: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -165,7 +167,8 @@ class Crew:
     def _drop(self, lanes: list[_Lane[T]]) -> None:
         with self._changed:
             for lane in lanes:
-                while lane.busy:
+                # A lane of this very thread is one whose step was interrupted: it never ends.
+                while lane.worker not in (None, threading.get_ident()):
                     self._changed.wait()
                 self._lanes.remove(lane)
 
@@ -190,12 +193,12 @@ class Crew:
 
     def _step(self) -> None:
         """Do one batch of one lane, or wait until something changes; the lock is held around it."""
-        free = [lane for lane in self._lanes if lane.waiting and not lane.busy]
+        free = [lane for lane in self._lanes if lane.waiting and lane.worker is None]
         if not free:
             self._changed.wait()
             return
         lane = max(free, key=lambda each: len(each.waiting))
-        lane.busy = True
+        lane.worker = threading.get_ident()
         self._changed.release()
         try:
             lane.observer(lane.waiting[0])
@@ -204,7 +207,7 @@ class Crew:
         finally:
             self._changed.acquire()
             lane.waiting.popleft()
-            lane.busy = False
+            lane.worker = None
             self._changed.notify_all()
 
 

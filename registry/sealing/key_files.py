@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OTHERS = 0o077
+_RAW_BYTES = 32
+_RESTORE = "restore it from a backup; without it the registry's own records cannot be read"
 
 
 def write_key_file(path: Path, data: bytes) -> None:
@@ -84,3 +86,19 @@ def _check(status: os.stat_result, path: Path) -> None:
             "others may have read it",
             hint=f"run chmod 600 {path}, and replace the key if the machine has other users",
         )
+
+
+def read_raw_key(path: Path) -> bytes:
+    """Return the 32 bytes that a key file holds in hex.
+
+    Raises:
+        FormatError: it holds something else. As `read_key_file` besides.
+    """
+    text = read_key_file(path).strip()
+    try:
+        value = bytes.fromhex(text.decode("ascii"))
+    except ValueError as error:
+        raise FormatError(f"{path} does not hold a key in hex", hint=_RESTORE) from error
+    if len(value) != _RAW_BYTES:
+        raise FormatError(f"{path} holds {len(value)} bytes, expected {_RAW_BYTES}", hint=_RESTORE)
+    return value

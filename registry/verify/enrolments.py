@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from registry.digest import sha256_of
-from registry.errors import SignatureError
+from registry.errors import LorasealError, SignatureError
 from registry.formats.base64_text import encode_base64
 from registry.formats.canonical import Json, dump_canonical
 from registry.formats.enrolment_file import PAYLOAD_TYPE, EnrolmentRequest
 from registry.formats.envelope import parse_envelope
 from registry.formats.keyset import KeyAlgorithm, key_id_of
 from registry.formats.words import spoken
+from registry.limits import ENROLMENT_BYTES
 from registry.sealing.identities import X25519Recipient
 from registry.sealing.public_keys import verify_signature
 from registry.sealing.signing import SigningKey, sign_envelope
 from registry.verify.signed import check_single
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WORDS_LABEL = "loraseal/enrolment-words/v1"
 
@@ -68,3 +73,13 @@ def enrolment_words(request: EnrolmentRequest) -> str:
     key = encode_base64(request.signing_key)
     said: list[Json] = [_WORDS_LABEL, request.name, request.age_recipient, key]
     return spoken(bytes.fromhex(sha256_of(dump_canonical(said)).value))
+
+
+def is_enrolment(path: Path) -> bool:
+    """Say whether `path` is an enrolment file, which may be written anew; anything else is not ours."""
+    try:
+        with path.open("rb") as stream:
+            read_enrolment(stream.read(ENROLMENT_BYTES + 1))
+    except (OSError, LorasealError):
+        return False
+    return True

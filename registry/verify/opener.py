@@ -14,6 +14,7 @@ from registry.durable import (
     finish,
     fsync_directory,
     place,
+    refuse_existing,
     storage_errors,
     temporary_beside,
     write_all,
@@ -94,6 +95,7 @@ def open_unverified(sealed: Path, identities: Sequence[Identity], out: Path) -> 
         LorasealError: cannot write there.
     """
     target = out / sealed.name.removesuffix(".age") if out.is_dir() else out
+    refuse_existing(target)
     part = temporary_beside(target)
     try:
         with open_file(sealed) as source, naming(sealed):
@@ -174,7 +176,9 @@ def _copy(opened: Opened, stream: BinaryIO) -> tuple[int, bytes]:
 
 def _target(delivery: Delivery, out: Path) -> Path:
     if delivery.form == FORM_RAW:
-        return out / delivery.files[0].path if out.is_dir() else out
+        target = out / delivery.files[0].path if out.is_dir() else out
+        refuse_existing(target)
+        return target
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(
             f"{str(out)!r} is a folder that holds something",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from threading import Barrier, Thread
 from typing import Any
@@ -60,6 +61,37 @@ def test_ls_shows_newest_first_and_filters_by_state(lived: Registry) -> None:
     (held,) = asked(lived, "ls", "--state", "held")["artifacts"]
     assert held["id"] == artifact_named(lived, "held")
     assert asked(lived, "ls", "--state", "odd", code=2)["exit"] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "--limit", "-1"),
+        ("ls", "--limit", "9" * 20),
+        ("log", "--limit", "0"),
+        ("trace", ""),
+        ("show", "a\udcff"),
+        ("service", "install", "--user", "a\nExecStart=/bin/sh", "--dry-run"),
+        ("recipient", "add", "N\nFAKE", os.devnull, "--yes"),
+    ],
+)
+def test_clumsy_arguments_are_usage_faults(lived: Registry, words: tuple[str, ...]) -> None:
+    assert "Traceback" not in told(lived, *words, code=4 if "recipient" in words else 2)
+
+
+def test_enrol_replaces_an_enrolment_file_and_nothing_else(fresh: Registry) -> None:
+    file, home = fresh.home / "carol.enrol", fresh.home / "carol"
+    fresh.run("enrol", "--home", home, "-o", file)
+    fresh.run("enrol", "--home", home, "-o", file)
+    file.write_bytes(b"precious")
+    fresh.run("enrol", "--home", home, "-o", file, code=2)
+    assert file.read_bytes() == b"precious"
+
+
+def test_damaged_index_key_is_named(lived: Registry) -> None:
+    key = lived.home / "state" / "keys" / "index.key"
+    key.write_bytes(b"")
+    assert "index.key" in told(lived, "ls", code=4)
 
 
 def test_ls_of_a_new_registry_says_so(fresh: Registry) -> None:

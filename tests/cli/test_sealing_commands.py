@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_secret_key_given_as_recipient_is_refused_unseen(plain: Path) -> None:
     result = run(plain, "-r", ME.to_text(), "-o", plain.with_suffix(".age"))
     assert result.exit_code == 4
     assert ME.to_text()[16:30] not in result.output + result.stderr
+
+
+@pytest.mark.parametrize("output", ["pipe", "."])
+def test_output_that_is_no_place_for_a_file_exits_2_and_stays(
+    plain: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename over a device or pipe would take it away from everybody else."""
+    monkeypatch.chdir(plain.parent)
+    os.mkfifo("pipe")
+    result = run(plain, "-r", ME.recipient(), "-o", output)
+    assert result.exit_code == 2
+    assert "what to do" in result.stderr
+    assert Path("pipe").is_fifo()
 
 
 def test_passphrase_beside_a_recipient_exits_2(plain: Path, tmp_path: Path) -> None:

@@ -143,6 +143,19 @@ def test_open_verifies_and_says_that_privacy_was_not_audited(kit: Kit) -> None:
     assert body["delivery"]["log"]["continues_stored"] is True
 
 
+def test_open_into_a_folder_replaces_nothing_there(kit: Kit) -> None:
+    kit.deliver()
+    into = kit.folder / "into"
+    into.mkdir()
+    for name, arguments in (("kiki_v3.safetensors", kit.judged()), ("kiki", ())):
+        precious = into / name
+        precious.write_bytes(b"precious")
+        result = run(open_command, kit.sealed, *arguments, "-o", into)
+        assert result.exit_code == 2, result.output
+        assert "exists already" in result.output
+        assert precious.read_bytes() == b"precious"
+
+
 def test_open_of_several_files_makes_a_folder_that_verifies(kit: Kit) -> None:
     kit.deliver(TAR_FILES)
     out = kit.folder / "adapter"

@@ -145,7 +145,7 @@ def test_file_of_another_user_says_so(rig: Rig) -> None:
     path.chmod(0)
     rig.work()
     state, reason = rig.candidate(candidate)
-    assert state == "refused"
+    assert state == "unreadable"
     assert "cannot read" in str(reason)
 
 

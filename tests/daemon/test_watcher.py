@@ -136,6 +136,20 @@ def test_replaced_root_is_told(root: Path, watcher: Watcher) -> None:
     assert watcher.reconcile().presence is Presence.THERE
 
 
+def test_file_that_was_away_with_its_mount_is_handed_on_again(
+    root: Path, watcher: Watcher, clock: Clock, found: list[Candidate]
+) -> None:
+    clock.pass_after(write_lora(root / "a.safetensors"), 2)
+    watcher.reconcile()
+    away = root.rename(root.with_name("away"))
+    root.mkdir()
+    watcher.reconcile()
+    root.rmdir()
+    away.rename(root)
+    watcher.reconcile()
+    assert [seen.signature for seen in found] == [found[0].signature] * 2
+
+
 def test_waiting_files_are_told_with_reasons(root: Path, watcher: Watcher, clock: Clock) -> None:
     path = root / "a.safetensors"
     path.write_bytes(b"\0" * 100)
