@@ -20,7 +20,8 @@ from registry.formats.predicates.release import Release
 from registry.formats.predicates.revocation import Revocation
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.provenance.artifacts import artifact_ids
-from registry.provenance.deliveries import deliveries_of, read_preparation
+from registry.provenance.deliveries import deliveries_of, get_delivery, read_preparation
+from registry.provenance.parcels import receipts_of
 from registry.provenance.recipients import list_recipients
 from registry.provenance.show import show_artifact
 from registry.provenance.statements import get_statement, statements_of, statements_of_kind
@@ -30,6 +31,7 @@ from registry.provenance.verdicts import audits_of, find_decision
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registry.digest import Digest
     from registry.formats.predicates.predicate import Predicate
     from registry.provenance.deliveries import Delivery
     from registry.provenance.ledger import Reader
@@ -69,6 +71,7 @@ def compare_rows(reader: Reader) -> Compared:
         for row, said in _artifact_rows(reader, artifact_id, revoked):
             rows += 1
             faults += (f"{row}: {fault}" for fault in said)
+    faults += _lost_deliveries(reader)
     for recipient in list_recipients(reader):
         rows += 1
         name = f"recipient {recipient.id[:12]}"
@@ -99,7 +102,7 @@ def _artifact(reader: Reader, detail: ArtifactDetail, revoked: frozenset[str]) -
     if not intakes:
         yield "no signed intake of it is there"
         return
-    intake, hashes = intakes[-1], {item.algorithm: item.value for item in detail.hashes}
+    intake = intakes[-1]
     signed = {(entry.path, entry.size, entry.sha256) for entry in intake.manifest.entries}
     yield from _differences(
         ("id", summary.id, intake.artifact_id),
@@ -109,7 +112,8 @@ def _artifact(reader: Reader, detail: ArtifactDetail, revoked: frozenset[str]) -
         ("dialect", summary.dialect, intake.dialect),
         ("method", summary.method, intake.method),
         ("family", summary.family, intake.family),
-        ("tensors", hashes.get("tensors"), intake.tensors_digest and intake.tensors_digest.value),
+        ("sha256", _hashes(detail, "sha256"), {entry.sha256 for entry in intake.manifest.entries}),
+        ("tensors", _hashes(detail, "tensors"), _known(intake.tensors_digest)),
         ("host", detail.host, intake.host),
     )
     yield from _decision(reader, summary.id, ArtifactState(summary.state), revoked)
@@ -140,8 +144,15 @@ def _decision(
         signed_as = ArtifactState.REVOKED.value
     elif state is ArtifactState.REVOKED:
         signed_as = "not revoked"
-    if state is not ArtifactState.SET_ASIDE:
-        yield from _differences(("state", state.value, signed_as))
+    yield from _differences(("state", state.value, signed_as))
+
+
+def _hashes(detail: ArtifactDetail, algorithm: str) -> set[str]:
+    return {item.value for item in detail.hashes if item.algorithm == algorithm}
+
+
+def _known(digest: Digest | None) -> set[str]:
+    return set() if digest is None else {digest.value}
 
 
 def _audit(reader: Reader, artifact_id: str, audit: AuditRecord) -> Iterator[str]:
@@ -166,6 +177,8 @@ def _delivery(reader: Reader, delivery: Delivery) -> Iterator[str]:
             yield f"it is {delivery.state.value}, and no signed delivery of it is there"
         return
     made = read_preparation(reader, delivery.id)
+    if delivery.state is DeliveryState.ACKNOWLEDGED and not receipts_of(reader, delivery.id):
+        yield "it is acknowledged, and no receipt of it is there"
     yield from _differences(
         ("id", delivery.id, signed.delivery_id),
         ("artifact", delivery.artifact_id, signed.artifact_id),
@@ -179,6 +192,16 @@ def _delivery(reader: Reader, delivery: Delivery) -> Iterator[str]:
             ("header", sha256_of(made.header).value, signed.header_digest),
             ("bundle", sha256_of(made.bundle).value, delivery.bundle_digest),
         )
+
+
+def _lost_deliveries(reader: Reader) -> Iterator[str]:
+    """Name signed deliveries that have no row: `show` would not say who has the artifact."""
+    for stored in statements_of_kind(reader, DeliveryStatement.TYPE):
+        signed = parse_predicate(stored.envelope.payload, DeliveryStatement)
+        try:
+            get_delivery(reader, signed.delivery_id)
+        except NotFoundError:
+            yield f"delivery {signed.delivery_id[:12]}: it was signed, and no row of it is there"
 
 
 def _recipient(reader: Reader, recipient: Recipient) -> Iterator[str]:

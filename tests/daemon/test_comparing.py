@@ -23,6 +23,8 @@ CHANGED = [
     ("reg_artifact", "state='released'", "state='rejected'", "state"),
     ("reg_artifact", "state='revoked'", _RELEASED, "state"),
     ("reg_artifact", "state='sealed'", _RELEASED, "state"),
+    ("reg_artifact", "state='set_aside'", _RELEASED, "state"),
+    ("reg_delivery", "state='acknowledged'", _DELIVERED, "no receipt"),
     ("reg_hash", "value=replace(value, 'a', 'b')", "algorithm='tensors'", "tensors"),
     ("reg_manifest_entry", "size=size+1", "true", "files"),
     ("reg_manifest_entry", "sha256=replace(sha256, 'a', 'b')", "true", "files"),
@@ -53,6 +55,22 @@ def test_row_that_says_what_was_not_signed_is_named(
 ) -> None:
     sql(lived_rig.registry, f"update {table} set {change} where {where}")  # noqa: S608 - constants above
     assert any(named in fault for fault in faults(lived_rig))
+
+
+def test_planted_hash_is_named(lived_rig: Rig) -> None:
+    """`trace` would call a file that was never taken in the released one."""
+    sql(
+        lived_rig.registry,
+        "insert into reg_hash (value, algorithm, artifact_id)"
+        " select lower(hex(randomblob(32))), 'sha256', artifact_id from reg_decision",
+    )
+    assert any("sha256" in fault for fault in faults(lived_rig))
+
+
+def test_signed_delivery_that_is_gone_is_named(lived_rig: Rig) -> None:
+    for table in ("reg_parcel", "reg_receipt", "reg_delivery"):
+        sql(lived_rig.registry, f"delete from {table}")  # noqa: S608 - constants above
+    assert any("no row of it" in fault for fault in faults(lived_rig))
 
 
 def test_decision_without_its_statement_is_named(lived_rig: Rig) -> None:

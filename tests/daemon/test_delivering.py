@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from daemon.cli.root import loraseal
 from daemon.custody.receipts import accept_receipt
 from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.deliver_step import deliver
@@ -122,6 +124,36 @@ def test_receipt_on_the_stick_acknowledges_its_delivery_once(lived_rig: Rig) -> 
     take_events(lived_rig.shop, "folder")
     assert lived_rig.one("select count(*) from reg_receipt") == (1,)
     assert lived_rig.work(delayed=True) == [("deadline", "nothing to do")]
+
+
+@pytest.mark.parametrize(
+    ("part", "exits"), [("file", {4}), ("bundle", {4, 5}), ("proof", {5}), ("signature", {5})]
+)
+def test_acknowledged_delivery_with_a_flipped_bit_is_refused(
+    lived_rig: Rig, part: str, exits: set[int]
+) -> None:
+    registry = lived_rig.registry
+    registry.run("receipt", "import", make_receipt(lived_rig), "--config", registry.settings)
+    assert lived_rig.one("select state from reg_delivery") == ("acknowledged",)
+    sealed = registry.stick / "Alice" / "good.age"
+    bundle = sealed.with_suffix(".loraseal")
+    target, place = {
+        "file": (sealed, -100),
+        "bundle": (bundle, bundle.read_bytes().index(b'"salt":"') + 10),
+        "proof": (bundle, bundle.read_bytes().index(b"\\n\\n") - 10),
+        "signature": (bundle, bundle.read_bytes().index(b'"sig":"') + 20),
+    }[part]
+    data = bytearray(target.read_bytes())
+    data[place] ^= 1
+    target.write_bytes(data)
+    codes = []
+    for verb in (("verify",), ("open", "-o", registry.home / "opened")):
+        command = (verb[0], sealed, *verb[1:], "--bundle", bundle)
+        command = (*command, "--key", root_of(lived_rig), "--home", registry.alice)
+        result = CliRunner().invoke(loraseal, [str(item) for item in command])
+        codes.append(result.exit_code)
+    assert set(codes) <= exits, codes
+    assert not (registry.home / "opened").exists()
 
 
 def test_forged_receipts_are_noted_and_dropped(lived_rig: Rig) -> None:
