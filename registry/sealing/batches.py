@@ -129,9 +129,13 @@ class Crew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        self._left = True
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+            # An interrupt can strike between taking a lock and noting that it is taken. So nobody is
+            # waited for: the threads are daemons, and what they have of batches is thrown away.
+            return
         with self._changed:
-            self._left = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -161,8 +165,9 @@ class Crew:
         with self._changed:
             self._lanes += lanes
         while len(self._threads) < min(len(self._lanes), _processors() - 1):
-            self._threads.append(threading.Thread(target=self._work, daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _drop(self, lanes: list[_Lane[T]]) -> None:
         with self._changed:
