@@ -29,7 +29,7 @@ from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
 from daemon.pipeline.shipping import clear_outbox
 from daemon.pipeline.sighting import note_sighting
-from daemon.pipeline.withdrawal import keep_status_fresh, recall_revoked
+from daemon.pipeline.withdrawal import keep_head_fresh, keep_status_fresh, recall_revoked
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
 from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
@@ -150,6 +150,7 @@ class Service:
             (RECONCILE_SECONDS, lambda: clear_outbox(self.shop)),
             (RECONCILE_SECONDS, lambda: recall_revoked(self.shop)),
             (STATUS_SECONDS, lambda: keep_status_fresh(self.shop)),
+            (RECONCILE_SECONDS, lambda: keep_head_fresh(self.shop)),
             (BEAT_SECONDS, self.beat),
         ]
         due = [0.0] * len(duties)
@@ -190,6 +191,7 @@ class Service:
         _guarded(lambda: clear_outbox(self.shop))
         _guarded(lambda: recall_revoked(self.shop))
         _guarded(lambda: keep_status_fresh(self.shop))
+        _guarded(lambda: keep_head_fresh(self.shop))
         if not self.stopping.is_set():
             self._say_what_is_left(seen)
 

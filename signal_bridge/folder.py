@@ -225,9 +225,10 @@ class FolderChannel:
                 return _away("the folder is not there")
             if not self._mark.exists():
                 self._make_mark()
-            (folder / RECEIPTS_NAME).mkdir(exist_ok=True)
             if (folder / MARK_NAME).read_bytes() != self._mark.read_bytes():
                 return _away("another folder is in its place", forget=self._mark)
+            # Only now: nothing is written into a folder that is not this channel's.
+            (folder / RECEIPTS_NAME).mkdir(exist_ok=True)
         except FileNotFoundError:
             return _away("the folder does not carry this channel's mark", forget=self._mark)
         except OSError as error:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 # With --verbose: watchdog logs every path that it sees, the others what they do with rows and jobs.
+_OLD_LEDGER = (
+    "the ledger is older than the last signed head: what is listed below may be outdated",
+    "put the newest database back, then loraseal fsck (docs/operations.md)",
+)
 _TALKATIVE = ("watchdog", "alembic", "dbos", "sqlalchemy")
 
 
@@ -124,10 +128,25 @@ def _troubles(
     from daemon.probes import Answer, Level, watch_troubles
     from daemon.settings import load_settings
     from registry.errors import UsageError
+    from registry.provenance.log import log_size
 
+    old = [_OLD_LEDGER] if log_size(reader) < _signed_size(paths) else []
+    behind = tuple(Answer("log head", Level.PROBLEM, found, advice) for found, advice in old)
     try:
         settings, _ = load_settings(config)
     except UsageError as error:
         # What the ledger says is worth showing all the same.
-        return (Answer("settings", Level.PROBLEM, str(error), error.hint or "correct the file"),)
-    return tuple(watch_troubles(settings, paths, reader, running=running))
+        wrong = Answer("settings", Level.PROBLEM, str(error), error.hint or "correct the file")
+        return (*behind, wrong)
+    return (*behind, *watch_troubles(settings, paths, reader, running=running))
+
+
+def _signed_size(paths: RegistryPaths) -> int:
+    """Return the size that the last head names, unverified: enough to say that something is wrong."""
+    from registry.errors import LorasealError
+    from registry.formats.checkpoint import Checkpoint, parse_note
+
+    try:
+        return Checkpoint.from_text(parse_note(paths.log_head.read_bytes()).text).size
+    except (OSError, LorasealError):
+        return 0

@@ -223,7 +223,7 @@ def _open_unverified(
     from registry.verify.opener import open_unverified
 
     result = open_unverified(sealed, read_identities(identities, passphrase_file), out)
-    what = "a tar of several files: tar -xf it" if result.is_archive else f"{result.size} bytes"
+    what = "a tar: tar -xf it" if result.is_archive else f"{result.size} bytes"
     emit(
         {
             "schema": OPEN_SCHEMA,

@@ -163,6 +163,8 @@ def test_up_on_an_old_database_exits_5_and_says_what_to_do(lived_rig: Rig) -> No
         path.write_bytes(content)
     result = registry.run("up", "--once", "--quiet", "--config", registry.settings, code=5)
     assert "older database was put in place" in result.stderr
+    status = registry.run("status", "--config", registry.settings).stdout
+    assert "! log head: the ledger is older than the last signed head" in status
     assert "what to do: restore the newest database" in result.stderr
 
 

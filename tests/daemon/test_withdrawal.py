@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from daemon.pipeline.withdrawal import keep_status_fresh, recall_revoked
+from daemon.pipeline.withdrawal import keep_head_fresh, keep_status_fresh, recall_revoked
 from registry.formats.moments import parse_moment
-from tests.daemon.registry_on_disk import Registry
+from tests.daemon.registry_on_disk import Registry, write_adapter
 from tests.daemon.rig import Rig, artifact_named
 
 pytestmark = pytest.mark.xdist_group("lived")
@@ -114,3 +114,17 @@ def test_nothing_in_the_clear_beside_the_database_is_named_after_the_adapter(
         assert "good" not in path.name
         if path.is_file() and path.is_relative_to(state / "channels"):
             assert b"good" not in path.read_bytes()
+
+
+def test_head_is_signed_where_nothing_is_delivered(rig: Rig) -> None:
+    """Else an older database could be put in place, and nobody would notice what it lacks."""
+    rig.drop(write_adapter(rig.registry.watched / "a.safetensors", dead=3))
+    rig.work()
+    custody = rig.shop.custody
+    (leaves,) = rig.one("select count(*) from reg_log_leaf")
+    assert keep_head_fresh(rig.shop) == leaves
+    head = custody.head.read(rig.clock())
+    assert head is not None
+    assert head.size == leaves
+    assert keep_head_fresh(rig.shop) == leaves
+    assert rig.one("select count(*) from reg_log_checkpoint where size=?", leaves) == (1,)
