@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from daemon.cli.root import COMMANDS, SECTIONS, loraseal
+from registry.sealing.identities import X25519Identity
 
 HEAVY = ("torch", "numpy", "sqlalchemy", "alembic", "dbos", "pydantic", "watchdog", "rich", "nacl")
 
@@ -152,3 +154,22 @@ def test_version_of_a_checkout_that_is_not_installed_is_unknown(
     monkeypatch.setattr("daemon.cli.root.metadata.version", none_installed)
     answer = CliRunner().invoke(loraseal, ["--version"])
     assert (answer.exit_code, answer.stdout) == (0, "loraseal, version unknown\n")
+
+
+def test_ended_by_a_signal_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """SIGTERM comes from service managers and closed sessions, in the midst of a file."""
+    script = (
+        "import os, signal, sys\n"
+        "from daemon.cli import main\n"
+        "from registry.durable import PendingFile\n"
+        "PendingFile.settle = lambda self: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "main()\n"
+    )
+    plain, recipient = tmp_path / "a", str(X25519Identity.generate().recipient())
+    plain.write_bytes(b"weights")
+    command = ("seal", plain, "-r", recipient, "-o", tmp_path / "a.age")
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, command)], check=False, capture_output=True
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert list(tmp_path.iterdir()) == [plain]

@@ -180,6 +180,19 @@ def test_outbox_that_cannot_be_written_is_refused(rig: Rig, settings: SignalSett
     assert outcome.retry is Retry.LATER
 
 
+def test_offer_while_signal_cli_is_away_is_refused_until_it_is_back(rig: Rig) -> None:
+    """Before an attempt is counted: it may be away for longer than all attempts last."""
+    offer = Offer(DELIVERY, rig.to, rig.parcels())
+    rig.cut_off()
+    away = rig.reopen()
+    answer = away.offer(offer)
+    assert isinstance(answer, Refused)
+    assert answer.retry is Retry.LATER
+    assert answer.what_to_do
+    rig.join_again()
+    assert isinstance(rig.reopen().offer(offer), Offered)
+
+
 def test_sent_parcel_is_beyond_recall(rig: Rig) -> None:
     first(rig)
     assert rig.channel.revoke(DELIVERY, rig.to) is Recall.TOO_LATE
