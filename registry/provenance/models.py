@@ -170,6 +170,19 @@ class HashRow(Base):
     )
 
 
+class HeaderRow(Base):
+    """The header that a file had before it was scrubbed; with its body it makes that file again."""
+
+    __tablename__ = "reg_header"
+
+    file_sha256: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(index=True)
+    subject_id: Mapped[str] = mapped_column(ForeignKey("reg_subject.id"))
+    artifact_id: Mapped[str | None] = mapped_column(ForeignKey("reg_artifact.id"), index=True)
+    sealed_header: Mapped[bytes]
+    kept_at: Mapped[datetime]
+
+
 class AuditRow(Base):
     """What one audit said of one rendition in one run; a copy of a signed verdict."""
 

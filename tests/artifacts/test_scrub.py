@@ -1,0 +1,271 @@
+"""Scrubbing headers: what goes, what stays, and that the weights and the way back are never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.artifacts.scrub import (
+    Action,
+    Profile,
+    ScrubRules,
+    effects_of,
+    scrub_config,
+    scrub_header,
+)
+from registry.artifacts.scrub_file import (
+    OriginalHeader,
+    body_digest,
+    plan_scrub,
+    restore_file,
+    scrub_file,
+)
+from registry.errors import ContentMismatchError, FormatError, UsageError
+from registry.fingerprints.exact import name_file
+from registry.formats.safetensors import dump_header, parse_header
+from tests.sheet import header, rows
+from tests.weights_files import lora_bytes, write_lora
+
+BODY = "ab" * 32
+TELLING = {
+    "ss_network_dim": "4",
+    "ss_network_module": "networks.lora",
+    "ss_output_name": "Mrs Example",
+    "ss_tag_frequency": '{"10_mrs example": {"smile": 3}}',
+    "ss_base_model_version": "sdxl_base_v1-0",
+    "modelspec.license": "CC-BY-4.0",
+    "sshs_model_hash": "0" * 64,
+    "client project": "secret",
+}
+
+
+def telling(path: Path, **extra: str) -> Path:
+    path.write_bytes(lora_bytes(metadata={**TELLING, **extra}))
+    return path
+
+
+def nothing(_: OriginalHeader) -> None:
+    pass
+
+
+def new_metadata(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    return dict(
+        parse_header(data[: 8 + int.from_bytes(data[:8], "little")], file_size=None).metadata
+    )
+
+
+# --- refusals
+
+
+def test_existing_output_is_refused_and_stays(tmp_path: Path) -> None:
+    source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    output.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists already"):
+        scrub_file(source, output, ScrubRules(), nothing)
+    assert output.read_bytes() == b"mine"
+
+
+def test_nothing_is_written_if_the_original_cannot_be_kept(tmp_path: Path) -> None:
+    source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+
+    def fail(_: OriginalHeader) -> None:
+        raise UsageError("the ledger is away")
+
+    with pytest.raises(UsageError, match="ledger is away"):
+        scrub_file(source, output, ScrubRules(), fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_what_is_no_safetensors_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "a.safetensors"
+    source.write_bytes(b"PK\x03\x04" + b"\0" * 64)
+    with pytest.raises(FormatError, match="zip"):
+        plan_scrub(source, ScrubRules())
+
+
+def test_hostile_config_in_the_header_is_not_handed_on(tmp_path: Path) -> None:
+    evil = json.dumps({"unet.peft_type": "LORA", "unet.auto_mapping": {"parent_library": "os"}})
+    source = telling(tmp_path / "a.safetensors", lora_adapter_metadata=evil)
+    with pytest.raises(FormatError, match="import the module"):
+        plan_scrub(source, ScrubRules())
+    plan = plan_scrub(source, ScrubRules(drop=("lora_adapter_metadata",)))
+    assert b"auto_mapping" not in plan.scrubbed.data
+
+
+def test_key_to_keep_and_to_drop_is_refused() -> None:
+    with pytest.raises(UsageError, match="both to be kept and to be dropped"):
+        ScrubRules(keep=("a",), drop=("a",))
+
+
+def test_restoring_other_weights_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    kept: list[OriginalHeader] = []
+    scrub_file(source, output, ScrubRules(), kept.append)
+    data = bytearray(output.read_bytes())
+    data[-1] ^= 1
+    output.write_bytes(data)
+    with pytest.raises(ContentMismatchError, match="does not have the sha256"):
+        restore_file(output, tmp_path / "c.safetensors", kept[0])
+    other = write_lora(tmp_path / "d.safetensors", 5)
+    with pytest.raises(ContentMismatchError, match="other weights"):
+        restore_file(other, tmp_path / "c.safetensors", kept[0])
+    assert not list(tmp_path.glob("*c.safetensors*"))
+
+
+# --- what goes and what stays
+
+
+def test_public_profile_keeps_what_loaders_need(tmp_path: Path) -> None:
+    source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    plan = scrub_file(source, output, ScrubRules(), nothing)
+    body = body_digest(source)
+    assert new_metadata(output) == {
+        "ss_network_dim": "4",
+        "ss_network_module": "networks.lora",
+        "ss_base_model_version": "sdxl_base_v1-0",
+        "modelspec.license": "CC-BY-4.0",
+        "sshs_model_hash": body,
+    }
+    actions = {one.key: one.action for one in plan.scrubbed.changes}
+    assert actions["sshs_model_hash"] is Action.CHANGED
+    assert actions["client project"] is Action.DROPPED
+    assert {"trigger words" in text for text in effects_of(plan.scrubbed.changes)} == {True, False}
+
+
+def test_weights_and_their_names_stay_and_the_way_back_is_exact(tmp_path: Path) -> None:
+    source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    kept: list[OriginalHeader] = []
+    scrub_file(source, output, ScrubRules(), kept.append)
+    before, after = name_file(source), name_file(output)
+    assert (before.autov3, before.body_sha256, before.tensors) == (
+        (after.autov3, after.body_sha256, after.tensors)
+    )
+    assert before.sha256 != after.sha256
+    back = tmp_path / "c.safetensors"
+    restore_file(output, back, OriginalHeader.from_bytes(kept[0].to_bytes()))
+    assert back.read_bytes() == source.read_bytes()
+
+
+def test_a_scrub_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = telling(tmp_path / "a.safetensors")
+    outputs = [tmp_path / "b.safetensors", tmp_path / "c.safetensors"]
+    for output in outputs:
+        scrub_file(source, output, ScrubRules(), nothing)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    again = plan_scrub(outputs[0], ScrubRules())
+    assert not again.scrubbed.is_changed
+
+
+def test_profile_none_keeps_the_format_alone(tmp_path: Path) -> None:
+    source = telling(tmp_path / "a.safetensors", format="pt")
+    plan = plan_scrub(source, ScrubRules(Profile.NONE))
+    assert dict(parse_header(plan.scrubbed.data, file_size=None).metadata) == {"format": "pt"}
+    assert any("licence" in text for text in effects_of(plan.scrubbed.changes))
+
+
+def test_owner_keeps_drops_and_states(tmp_path: Path) -> None:
+    rules = ScrubRules(
+        keep=("ss_output_name",), drop=("ss_network_dim",), licence="MIT", owner="Studio"
+    )
+    plan = plan_scrub(telling(tmp_path / "a.safetensors"), rules)
+    found = dict(parse_header(plan.scrubbed.data, file_size=None).metadata)
+    assert found["ss_output_name"] == "Mrs Example"
+    assert "ss_network_dim" not in found
+    assert (found["modelspec.license"], found["modelspec.author"]) == ("MIT", "Studio")
+    told = next(one for one in plan.scrubbed.changes if one.key == "ss_output_name")
+    assert "it tells" in told.why
+
+
+def test_needed_key_whose_value_tells_is_dropped_after_all(tmp_path: Path) -> None:
+    token = "hf_" + "a" * 34
+    source = telling(tmp_path / "a.safetensors", ss_network_args=json.dumps({"token": token}))
+    plan = plan_scrub(source, ScrubRules())
+    assert token.encode() not in plan.scrubbed.data
+    assert token not in repr(plan)
+
+
+def test_path_of_the_base_model_is_cut_in_header_and_config() -> None:
+    config = {"peft_type": "LORA", "r": 4, "base_model_name_or_path": "/home/eve/models/base"}
+    text = json.dumps({f"unet.{key}": value for key, value in config.items()})
+    found = header_of({"lora_adapter_metadata": text})
+    scrubbed = scrub_header(found, BODY)
+    assert b"eve" not in scrubbed.data
+    assert b'\\"base\\"' in scrubbed.data
+    data, changes = scrub_config(json.dumps(config).encode())
+    assert json.loads(data) == {**config, "base_model_name_or_path": "base"}
+    assert [one.action for one in changes] == [Action.CHANGED]
+    public = json.dumps({**config, "base_model_name_or_path": "org/model"}).encode()
+    assert scrub_config(public) == (public, ())
+
+
+def header_of(metadata: dict[str, str]) -> Any:
+    return parse_header(dump_header(header_only(), metadata.items()), file_size=None)
+
+
+def header_only() -> Any:
+    data = lora_bytes()
+    return parse_header(data[: 8 + int.from_bytes(data[:8], "little")], file_size=len(data)).tensors
+
+
+@pytest.mark.parametrize("fixture", rows("adapters"), ids=lambda row: row["id"])
+def test_every_adapter_of_the_sheet_keeps_its_tensors(fixture: dict[str, Any]) -> None:
+    before = header(fixture)
+    after = parse_header(scrub_header(before, BODY).data, file_size=None)
+    assert after.tensors == before.tensors
+    kept = dict(after.metadata)
+    assert not {"ss_tag_frequency", "ss_output_name", "modelspec.title", "ot_config"} & set(kept)
+
+
+def test_every_high_key_of_the_sheet_goes() -> None:
+    high = [
+        row["key"]
+        for row in rows("metadata_keys")
+        if row["sensitivity"] == "high" and row["writer"] != "side files"
+    ]
+    if not high:
+        pytest.skip("needs the fixture sheet in ../shared")
+    scrubbed = scrub_header(header_of(dict.fromkeys(high, "Mrs Example")), BODY)
+    assert b"Example" not in scrubbed.data
+    assert {one.action for one in scrubbed.changes} == {Action.DROPPED}
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+_KEYS = st.one_of(
+    st.sampled_from([*TELLING, "format", "modelspec.architecture", "ss_network_args"]),
+    st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=12),
+)
+
+
+@given(st.dictionaries(_KEYS, _TEXT, max_size=8), st.sampled_from(list(Profile)))
+def test_any_metadata_makes_a_header_that_is_read_back(
+    metadata: dict[str, str], profile: Profile
+) -> None:
+    try:
+        before = header_of(metadata)
+    except ValueError:
+        return
+    scrubbed = scrub_header(before, BODY, ScrubRules(profile))
+    after = parse_header(scrubbed.data, file_size=None)
+    assert after.tensors == before.tensors
+    assert {key for key, _ in after.metadata} <= {key for key, _ in before.metadata}
+    assert {one.key for one in scrubbed.changes} == set(metadata)
+    assert scrubbed == scrub_header(before, BODY, ScrubRules(profile))
+
+
+def test_kept_original_that_was_damaged_is_refused() -> None:
+    data = lora_bytes()
+    original = OriginalHeader(
+        data[: 8 + int.from_bytes(data[:8], "little")], hashlib.sha256(data).hexdigest(), BODY
+    )
+    kept = original.to_bytes()
+    assert OriginalHeader.from_bytes(kept) == original
+    for damaged in (b"", kept[:20], kept[:120], kept + b"x", b"x" + kept):
+        with pytest.raises(FormatError):
+            OriginalHeader.from_bytes(damaged)
