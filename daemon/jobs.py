@@ -98,8 +98,10 @@ STATE_OF_OUTCOME = {
 # queue looked at five times a second keeps up. The audit worker takes one payload at a time all the
 # same, while the next is opened into memory; a channel sends one by one per account.
 INTAKE, AUDIT, DECIDE, DELIVER, DEADLINE = "intake", "audit", "decide", "deliver", "deadline"
+RENDER = "render"
 QUEUES = {
     INTAKE: "intake",
+    RENDER: "intake",
     AUDIT: "audit",
     DECIDE: "decide",
     DELIVER: "deliver",

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from daemon.tags import name_tag, origin_tag
 from registry.errors import NotFoundError, UsageError
+from registry.formats.predicates.intake import Rendition
+from registry.provenance.artifacts import get_artifact
 from registry.provenance.candidates import paths_of
 from registry.provenance.recipients import Recipient, find_recipient
+from registry.provenance.renditions import source_of
 from signal_bridge.catalog import kind_of, open_channel
 from signal_bridge.channel import Address
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from registry.settings import RegistryPaths
     from registry.verify.chain import ApprovedDelivery
     from signal_bridge.channel import Channel
+
+
+PUBLIC = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,32 @@ def open_channels(settings: Settings, paths: RegistryPaths) -> dict[str, Channel
 def wishes_for(settings: Settings, reader: Reader, artifact_id: str) -> Iterator[Wish]:
     """Yield who should get an artifact; a route to someone who is not enrolled yields nothing.
 
-    `doctor` and `status` name such routes; a typing error must not stop the others.
+    A route that wants the public rendition wants nothing else. `doctor` and `status` name routes to
+    nobody; a typing error must not stop the others.
     """
-    paths = [Path(path) for path in paths_of(reader, artifact_id)]
-    for route in settings.route:
-        if not _covers(route, paths):
+    public = get_artifact(reader, artifact_id).rendition is Rendition.PUBLIC
+    source_id = source_of(reader, artifact_id) or artifact_id
+    for route in _routes_of(settings, reader, source_id):
+        if (route.rendition == PUBLIC) is not public:
             continue
         try:
             recipient = find_recipient(reader, route.to)
         except NotFoundError:
             continue
         yield Wish(recipient.id, route.channel)
+
+
+def wants_public(settings: Settings, reader: Reader, artifact_id: str) -> bool:
+    """Return whether a route wants the public rendition of this artifact, which is none itself."""
+    if get_artifact(reader, artifact_id).rendition is Rendition.PUBLIC:
+        return False
+    routes = _routes_of(settings, reader, artifact_id)
+    return any(route.rendition == PUBLIC for route in routes)
+
+
+def _routes_of(settings: Settings, reader: Reader, artifact_id: str) -> list[RouteSettings]:
+    paths = [Path(path) for path in paths_of(reader, artifact_id)]
+    return [route for route in settings.route if _covers(route, paths)]
 
 
 def is_wished(
@@ -72,8 +93,10 @@ def is_wished(
     are compared, by their keyed tags.
     """
     enrolment, intake = approved.enrolment.predicate, approved.release.intake.predicate
+    public = intake.rendition is Rendition.PUBLIC
     return any(
         route.channel == channel
+        and (route.rendition == PUBLIC) is public
         and enrolment.name_tag == name_tag(keyring, enrolment.recipient_id, route.to)
         and _comes_from(route, keyring, intake)
         for route in settings.route

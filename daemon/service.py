@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.holder import open_custody
 from daemon.engine import Engine, Outbox, daemon_lock
-from daemon.jobs import AUDIT, CONCURRENCY, DEADLINE, DECIDE, DELIVER, INTAKE, QUEUES
+from daemon.jobs import AUDIT, CONCURRENCY, DEADLINE, DECIDE, DELIVER, INTAKE, QUEUES, RENDER
 from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
@@ -27,6 +27,7 @@ from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
 from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
+from daemon.pipeline.render_step import render
 from daemon.pipeline.shipping import clear_outbox
 from daemon.pipeline.sighting import note_sighting
 from daemon.pipeline.withdrawal import keep_head_fresh, keep_status_fresh, recall_revoked
@@ -47,12 +48,14 @@ from registry.provenance.database import create_database
 from registry.provenance.events import Heartbeat, beat
 from registry.provenance.ledger import explained
 from registry.provenance.migration import upgrade
+from registry.provenance.renditions import explain_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from daemon.custody.holder import Custody
     from daemon.settings import Settings, WatchSettings
+    from registry.provenance.ledger import Transaction
     from registry.settings import RegistryPaths
 
 log = logging.getLogger(__name__)
@@ -67,10 +70,17 @@ PATIENCE_SECONDS = 10.0
 WATCH_AGAIN_SECONDS = 5.0
 _STEPS: dict[str, Callable[[Workshop, str], str]] = {
     INTAKE: take_in_candidate,
+    RENDER: render,
     AUDIT: audit_artifact,
     DECIDE: decide_artifact,
     DELIVER: deliver,
     DEADLINE: meet_deadline,
+}
+_EXPLAIN: dict[str, Callable[[Transaction, str, str], None]] = {
+    INTAKE: explain_candidate,
+    RENDER: explain_order,
+    AUDIT: explain_artifact,
+    DECIDE: explain_artifact,
 }
 
 
@@ -339,9 +349,7 @@ def _handler(shop: Workshop, name: str) -> Callable[[str], str]:
 
 def _say_why(shop: Workshop, name: str, argument: str, reason: str) -> None:
     """Keep for `status` what keeps a candidate or artifact where it is; its next move clears it."""
-    explain = {INTAKE: explain_candidate, AUDIT: explain_artifact, DECIDE: explain_artifact}.get(
-        name
-    )
+    explain = _EXPLAIN.get(name)
     if explain is not None:
         with shop.ledger.transaction() as tx:
             explain(tx, argument, reason)

@@ -33,11 +33,25 @@ class WatchSettings(_Strict):
 
 
 class RouteSettings(_Strict):
-    """Who gets a released artifact, and by which channel. `watch` limits it to one directory."""
+    """Who gets a released artifact, and by which channel. `watch` limits it to one directory.
+
+    `public` sends the rendition with a scrubbed header instead of what the trainer wrote.
+    """
 
     to: Name
     channel: Name
     watch: Path | None = None
+    rendition: Literal["original", "public"] = "original"
+
+
+class PublicSettings(_Strict):
+    """What the header of a public rendition keeps, and what its owner states there."""
+
+    profile: Literal["public", "none"] = "public"
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    licence: str | None = Field(default=None, max_length=1000)
+    owner: str | None = Field(default=None, max_length=1000)
 
 
 class AuditSettings(_Strict):
@@ -83,6 +97,7 @@ class Settings(BaseSettings):
     scan_seconds: float = Field(default=30.0, ge=0.5, le=3600)
     watch: tuple[WatchSettings, ...] = ()
     route: tuple[RouteSettings, ...] = ()
+    public: PublicSettings = PublicSettings()
     channel: dict[str, dict[str, str | int | bool]] = Field(default_factory=dict, repr=False)
     audit: AuditSettings = AuditSettings()
     delivery: DeliverySettings = DeliverySettings()

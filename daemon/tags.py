@@ -25,6 +25,14 @@ def origin_tag(keyring: Keyring, artifact_id: str, root: Path) -> str:
     return _tag(keyring, "origin", artifact_id, str(root))
 
 
+def source_tag(keyring: Keyring, artifact_id: str, source_id: str) -> str:
+    """Return the tag of the artifact that a rendition was made from: 64 hex digits.
+
+    Its id is made of what was left out, such as a header: it must not stand where others read it.
+    """
+    return _tag(keyring, "source", artifact_id, source_id)
+
+
 def name_tag(keyring: Keyring, recipient_id: str, name: str) -> str:
     """Return the tag of a recipient's name, case folded: 64 hex digits."""
     return _tag(keyring, "name", recipient_id, name.casefold())

@@ -18,6 +18,7 @@ from registry.formats.checkpoint import Checkpoint, parse_note
 from registry.formats.envelope import IN_TOTO_PAYLOAD_TYPE
 from registry.formats.moments import to_text
 from registry.formats.predicates.delivery import Attachments, Delivery
+from registry.formats.predicates.intake import Rendition
 from registry.formats.predicates.predicate import Predicate, statement_bytes
 from registry.formats.predicates.release import DECIDED_BY_OPERATOR, DECIDED_BY_POLICY, Release
 from registry.formats.predicates.verdict import VerdictStatement
@@ -32,7 +33,6 @@ from registry.sealing.seal import seal_bytes
 from registry.sealing.signing import sign_envelope
 from registry.sealing.sshsig import sign_sshsig
 from registry.transparency.tlog import consistency_proof, inclusion_proof
-from registry.verify.agreement import ORIGINAL
 from registry.verify.audience import audience_commitment
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def attest_verdict(
     auditor: SigningKey,
     now: datetime,
     *,
-    rendition: str = ORIGINAL,
+    rendition: str = Rendition.ORIGINAL,
 ) -> Envelope:
     """Return what one audit said of a rendition, signed by the auditor's host."""
     verdict = VerdictStatement(
@@ -138,7 +138,7 @@ class ReleaseTerms:
     verdicts: tuple[Envelope, ...]
     decision: Decision
     status_id: str
-    rendition: str = ORIGINAL
+    rendition: str = Rendition.ORIGINAL
     reason: str | None = None
     waivers: tuple[WaiverNote, ...] = ()
     labels: tuple[str, ...] = ()

@@ -135,3 +135,61 @@ def plan_wish(custody: Custody, wish: Wish, operator: SigningKey) -> tuple[NewDe
             return new, repeated
     finally:
         jobs.close()
+
+
+@click.command("render")
+@click.argument("reference")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+@json_option
+@guarded
+def render_command(reference: str, config: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Make the public rendition of a released artifact: the same weights under a scrubbed header.
+
+    The daemon makes it, audits it and decides on it as on any artifact; what the header keeps and states is
+    in the settings, [public]. It is delivered where a route says rendition = "public", or by hand.
+    """
+    from daemon.custody.holder import open_custody
+    from daemon.engine import Outbox
+    from daemon.jobs import QUEUES
+    from daemon.pipeline.decide_step import order_public
+    from daemon.settings import load_settings
+
+    _, paths = load_settings(config)
+    with open_custody(paths) as custody:
+        with custody.ledger.reading() as reader:
+            artifact_id = _renderable(reader, reference)
+        ordered = not dry_run
+        jobs = Outbox(custody.ledger.engine, QUEUES)
+        try:
+            if ordered:
+                with custody.ledger.transaction() as tx:
+                    ordered = order_public(jobs, tx, artifact_id, datetime.now(UTC))
+        finally:
+            jobs.close()
+    words = "would be made" if dry_run else "the daemon makes it" if ordered else "was made before"
+    payload = {
+        "schema": "loraseal/render.v1",
+        "artifact": artifact_id,
+        "rendition": "public",
+        "ordered": ordered,
+    }
+    emit(payload, as_json=as_json, human=f"public rendition of {artifact_id[:12]}: {words}")
+
+
+def _renderable(reader: Reader, reference: str) -> str:
+    from registry.errors import DeniedError
+    from registry.formats.predicates.intake import Rendition
+    from registry.provenance.artifacts import get_artifact
+    from registry.provenance.find import find_artifact
+    from registry.provenance.states import ArtifactState
+
+    artifact = get_artifact(reader, find_artifact(reader, reference))
+    if artifact.rendition is Rendition.PUBLIC:
+        raise DeniedError(f"artifact {artifact.id[:12]} is a public rendition itself")
+    if artifact.state is not ArtifactState.RELEASED:
+        raise DeniedError(
+            f"artifact {artifact.id[:12]} is {artifact.state.value}, expected released",
+            hint="only what was released is made public; see loraseal status",
+        )
+    return artifact.id

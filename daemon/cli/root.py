@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "reject": ("daemon.cli.deciding:reject_command", "Reject a held artifact."),
         "revoke": ("daemon.cli.deciding:revoke_command", "Withdraw an artifact or delivery."),
         "deliver": ("daemon.cli.delivering:deliver_command", "Deliver a released artifact."),
+        "render": ("daemon.cli.delivering:render_command", "Make the public form of an artifact."),
         "channel": ("signal_bridge.cli:channel", "Look at the channels."),
         "keys": ("daemon.cli.keeping:keys", "Export or look at the registry's keys."),
     },

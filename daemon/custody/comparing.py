@@ -108,6 +108,7 @@ def _artifact(reader: Reader, detail: ArtifactDetail, revoked: frozenset[str]) -
         ("id", summary.id, intake.artifact_id),
         ("files", {(file.path, file.size, file.sha256) for file in detail.files}, signed),
         ("payload", detail.payload_digest, intake.payload_digest.value),
+        ("rendition", summary.rendition, intake.rendition.value),
         ("kind", summary.kind, intake.kind or "unknown"),
         ("dialect", summary.dialect, intake.dialect),
         ("method", summary.method, intake.method),

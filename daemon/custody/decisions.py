@@ -22,7 +22,7 @@ from registry.formats.predicates.release import (
 )
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.policy import decide, used_waivers
-from registry.provenance.artifacts import move_artifact
+from registry.provenance.artifacts import get_artifact, move_artifact
 from registry.provenance.copies import copies_of
 from registry.provenance.moves import Move
 from registry.provenance.reports import reports_of
@@ -101,7 +101,13 @@ def decide_by_policy(
     )
     status_id = status_id_for(custody, artifact_id, decision.outcome)
     terms = ReleaseTerms(
-        artifact_id, policy.digest.value, relied_on, decision, status_id, waivers=waivers
+        artifact_id,
+        policy.digest.value,
+        relied_on,
+        decision,
+        status_id,
+        rendition=get_artifact(tx, artifact_id).rendition,
+        waivers=waivers,
     )
     _record_release(tx, terms, custody.keyring.statement, now)
     return decision
@@ -138,7 +144,13 @@ def decide_by_operator(
     envelopes = tuple(item.envelope for item in verdicts)
     status_id = status_id_for(custody, artifact_id, outcome)
     terms = ReleaseTerms(
-        artifact_id, policy.digest.value, envelopes, decision, status_id, reason=reason
+        artifact_id,
+        policy.digest.value,
+        envelopes,
+        decision,
+        status_id,
+        rendition=get_artifact(tx, artifact_id).rendition,
+        reason=reason,
     )
     _record_release(tx, terms, operator, now)
     return decision

@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.holder import About, keep_statement, log_statement
 from daemon.jobs import sources_of
-from daemon.tags import origin_tag
+from daemon.tags import origin_tag, source_tag
 from registry.attest import attest_verdict
 from registry.errors import DeniedError
 from registry.formats.moments import to_text
-from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.intake import Intake, Rendition
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.provenance.artifacts import (
+    FromArtifact,
+    FromCandidate,
     NewArtifact,
     NewPayload,
     Traits,
     add_artifact,
     find_payload,
+    get_artifact,
     move_artifact,
 )
 from registry.provenance.copies import link_copy
+from registry.provenance.lineage import Edge, add_edge
 from registry.provenance.moves import Move
-from registry.provenance.states import ArtifactState
+from registry.provenance.renditions import RENDITION_OF
+from registry.provenance.states import ArtifactState, EdgeGrade
 from registry.provenance.verdicts import NewAudit, record_audit
 
 if TYPE_CHECKING:
@@ -42,23 +47,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What intake sealed, what its header shows, its name for people, and the watched folder."""
+    """What was sealed, what its header shows, its name for people, and the watched folder.
+
+    `root` is None if the folder is no longer watched, which a derived rendition may meet.
+    """
 
     result: IntakeResult
     inspection: Inspection
     name: str
-    root: Path
+    root: Path | None
+    rendition: Rendition = Rendition.ORIGINAL
 
 
 def record_intake(
     custody: Custody, tx: Transaction, candidate_id: str, taken: Taken, now: datetime
 ) -> Noted:
     """Record a sealed artifact and the host's signed intake; content that is known adds nothing."""
+    return _record(custody, tx, FromCandidate(candidate_id), taken, now)
+
+
+def record_rendition(
+    custody: Custody, tx: Transaction, source_id: str, taken: Taken, now: datetime
+) -> Noted:
+    """Record what was made of artifact `source_id`, signed as an intake of its own, and the lineage."""
+    noted = _record(custody, tx, FromArtifact(source_id), taken, now)
+    if noted.is_new:
+        edge = Edge(
+            noted.id, RENDITION_OF, source_id, EdgeGrade.OBSERVED, taken.rendition.value, now
+        )
+        add_edge(tx, edge)
+    return noted
+
+
+def _record(
+    custody: Custody,
+    tx: Transaction,
+    source: FromCandidate | FromArtifact,
+    taken: Taken,
+    now: datetime,
+) -> Noted:
     result, inspection = taken.result, taken.inspection
     new = NewArtifact(
         manifest=result.manifest,
         name=taken.name,
-        candidate_id=candidate_id,
+        source=source,
         payload=NewPayload(
             digest=result.payload_digest.value,
             form=result.payload_form.value,
@@ -70,26 +102,42 @@ def record_intake(
         host=host_name(),
         taken_at=now,
         inspection=inspection.to_text(),
+        rendition=taken.rendition,
     )
     noted = add_artifact(tx, new)
     if noted.is_new:
-        statement = Intake(
-            artifact_id=noted.id,
-            manifest=result.manifest,
-            payload_digest=result.payload_digest,
-            host=host_name(),
-            taken_at=to_text(now),
-            tensors_digest=result.tensors_digest,
-            body_sha256=result.body_sha256,
-            kind=inspection.kind,
-            dialect=inspection.dialect,
-            method=inspection.method,
-            family=inspection.family,
-            origin=origin_tag(custody.keyring, noted.id, taken.root),
-        )
+        statement = _statement(custody, noted.id, source, taken, now)
         log_statement(tx, statement, custody.keyring.host, About(artifact_id=noted.id))
         link_copy(tx, noted.id, now)
     return noted
+
+
+def _statement(
+    custody: Custody,
+    artifact_id: str,
+    source: FromCandidate | FromArtifact,
+    taken: Taken,
+    now: datetime,
+) -> Intake:
+    result, inspection, keyring = taken.result, taken.inspection, custody.keyring
+    return Intake(
+        artifact_id=artifact_id,
+        manifest=result.manifest,
+        payload_digest=result.payload_digest,
+        host=host_name(),
+        taken_at=to_text(now),
+        tensors_digest=result.tensors_digest,
+        body_sha256=result.body_sha256,
+        kind=inspection.kind,
+        dialect=inspection.dialect,
+        method=inspection.method,
+        family=inspection.family,
+        origin=None if taken.root is None else origin_tag(keyring, artifact_id, taken.root),
+        rendition=taken.rendition,
+        derived_from=source_tag(keyring, artifact_id, source.id)
+        if isinstance(source, FromArtifact)
+        else None,
+    )
 
 
 def record_verdicts(
@@ -100,8 +148,10 @@ def record_verdicts(
     now: datetime,
 ) -> None:
     """Record each report and the auditor's signed verdict on it."""
+    rendition = get_artifact(tx, artifact_id).rendition
     for report in reports:
-        envelope = attest_verdict(report, artifact_id, custody.keyring.auditor, now)
+        auditor = custody.keyring.auditor
+        envelope = attest_verdict(report, artifact_id, auditor, now, rendition=rendition)
         keep_statement(tx, envelope, VerdictStatement.TYPE, now, About(artifact_id=artifact_id))
         digest = envelope.statement_digest.value
         record_audit(tx, NewAudit(artifact_id, report, digest, now))

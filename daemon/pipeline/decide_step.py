@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from daemon.custody.copies import note_repeat
 from daemon.custody.decisions import decide_by_policy
 from daemon.engine import Job
-from daemon.jobs import DELIVER
-from daemon.routes import wishes_for
+from daemon.jobs import DELIVER, RENDER
+from daemon.routes import wants_public, wishes_for
 from registry.formats.findings import Outcome
+from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.deliveries import NewDelivery, plan_delivery
+from registry.provenance.renditions import order_rendition
 from registry.provenance.states import ArtifactState
 
 if TYPE_CHECKING:
@@ -43,7 +45,12 @@ def plan_routes(shop: Workshop, tx: Transaction, artifact_id: str) -> int:
 def plan_routes_in(
     settings: Settings, jobs: Outbox, tx: Transaction, artifact_id: str, now: datetime
 ) -> int:
-    """Plan and enqueue without a whole workshop: a command line releases too."""
+    """Plan and enqueue without a whole workshop: a command line releases too.
+
+    Where a route wants the public rendition, that is ordered: it is made, audited and decided by itself.
+    """
+    if wants_public(settings, tx, artifact_id):
+        order_public(jobs, tx, artifact_id, now)
     planned = 0
     for wish in wishes_for(settings, tx, artifact_id):
         new = NewDelivery(
@@ -58,3 +65,11 @@ def plan_routes_in(
             jobs.enqueue_in(tx.session, Job(DELIVER, noted.id))
             planned += 1
     return planned
+
+
+def order_public(jobs: Outbox, tx: Transaction, artifact_id: str, now: datetime) -> bool:
+    """Order the public rendition of a released artifact; return whether it is still to be made."""
+    if not order_rendition(tx, artifact_id, Rendition.PUBLIC, now):
+        return False
+    jobs.enqueue_in(tx.session, Job(RENDER, artifact_id))
+    return True

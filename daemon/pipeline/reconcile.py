@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.engine import DELAYED, Job
-from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE, repeat_ordinal
+from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE, RENDER, repeat_ordinal
 from registry.provenance.artifacts import artifacts_in
 from registry.provenance.candidates import candidates_in
 from registry.provenance.deliveries import deliveries_in, overdue_deliveries
+from registry.provenance.renditions import open_orders
 from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def _missing(shop: Workshop, reader: Reader) -> list[Job]:
 def _wanted(reader: Reader, now: datetime) -> Iterator[Job]:
     for candidate in candidates_in(reader, CandidateState.NOTED):
         yield Job(INTAKE, candidate.id)
+    for order in open_orders(reader):
+        yield Job(RENDER, order.artifact_id)
     for artifact in artifacts_in(reader, ArtifactState.SEALED):
         yield Job(AUDIT, artifact.id)
     for artifact in artifacts_in(reader, ArtifactState.AUDITED):

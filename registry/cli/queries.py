@@ -211,6 +211,7 @@ def _detail_text(detail: ArtifactDetail) -> str:
     lines = [
         f"artifact  {summary.id}",
         f"name      {summary.name or _SEALED}",
+        f"form      {summary.rendition}",
         f"state     {summary.state}" + (f": {summary.reason}" if summary.reason else ""),
         f"what      {summary.kind}, {summary.family or 'family unknown'}, {summary.method or '-'}, "
         f"rank {summary.rank or 'mixed or none'}, alpha {summary.alpha or '-'}, "

@@ -59,6 +59,10 @@ class Fields:
             raise FormatError(f"{self.what} lacks {name!r}")
         return self._value[name]
 
+    def has(self, name: str) -> bool:
+        """Return whether the member is there; for those that older statements lack."""
+        return name in self._value
+
     def text(self, name: str, *, max_chars: int = FIELD_TEXT_CHARS) -> str:
         """Return a string of at most `max_chars` characters."""
         value = self.member(name)

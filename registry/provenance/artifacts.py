@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from registry.digest import sha256_of
 from registry.errors import FormatError, NotFoundError
+from registry.formats.predicates.intake import Rendition
 from registry.provenance.candidates import Noted
 from registry.provenance.columns import Cell
 from registry.provenance.counts import count_artifact
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from registry.formats.manifest import Manifest, ManifestEntry
     from registry.provenance.ledger import Reader, Transaction
 
-ORIGINAL = "original"
 NAME_FIELD = "artifact.name"
 STEM_FIELD = "artifact.stem"
 ENTRY_FIELD = "manifest.path"
@@ -66,21 +66,36 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
+class FromCandidate:
+    """Taken in from a watched path: the candidate is marked taken."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromArtifact:
+    """Made from an artifact, whose people it is about too: an erasure takes both."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewArtifact:
-    """What intake learned. `hashes` are (algorithm, hex value) pairs, of the whole and of files.
+    """What intake learned, or what a rendition was made of. `hashes` are (algorithm, hex value) pairs, of the whole and of files.
 
     `inspection` is JSON text and is sealed, since header metadata names people and paths.
     """
 
     manifest: Manifest
     name: str = field(repr=False)
-    candidate_id: str
+    source: FromCandidate | FromArtifact
     payload: NewPayload
     traits: Traits
     hashes: tuple[tuple[str, str], ...]
     host: str
     taken_at: datetime
     inspection: str | None = field(default=None, repr=False)
+    rendition: Rendition = Rendition.ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ class Artifact:
     kind: str
     audit_deaths: int
     taken_at: datetime
+    rendition: Rendition = Rendition.ORIGINAL
 
 
 def artifact_id_of(manifest: Manifest) -> str:
@@ -112,32 +128,42 @@ def artifact_id_of(manifest: Manifest) -> str:
 
 
 def add_artifact(tx: Transaction, new: NewArtifact) -> Noted:
-    """Record an artifact and mark its candidate taken; the same content again changes nothing else.
+    """Record an artifact and mark its candidate, if any, taken; the same content again adds nothing else.
 
     When it was known already, `find_payload` names the payload that counts: the one just made is
     an orphan of the vault unless it is the same.
 
     Raises:
-        NotFoundError: no such candidate.
+        NotFoundError: no such candidate, or no artifact that it could be made from.
         FormatError: a hash is not hex.
     """
     artifact_id = artifact_id_of(new.manifest)
-    candidate = tx.session.get(CandidateRow, new.candidate_id)
-    if candidate is None:
-        raise NotFoundError(f"no candidate {new.candidate_id[:12]}")
+    candidate, subject_id = _source(tx, new.source)
     is_new = tx.session.get(ArtifactRow, artifact_id) is None
     if is_new:
-        add_row(tx, _artifact_row(tx, artifact_id, new, candidate.subject_id))
-        _add_entries(tx, artifact_id, new.manifest.entries, candidate.subject_id)
+        add_row(tx, _artifact_row(tx, artifact_id, new, subject_id))
+        _add_entries(tx, artifact_id, new.manifest.entries, subject_id)
         _add_payload(tx, artifact_id, new)
         _add_hashes(tx, artifact_id, new.hashes)
         count_artifact(tx)
         note_event(tx, NewEvent("artifact sealed", new.taken_at, artifact_id))
-    candidate.artifact_id = artifact_id
-    candidate.state, candidate.reason = CandidateState.TAKEN, None
-    candidate.moved_at = new.taken_at
-    tx.session.flush()
+    if candidate is not None:
+        candidate.artifact_id = artifact_id
+        candidate.state, candidate.reason = CandidateState.TAKEN, None
+        candidate.moved_at = new.taken_at
+        tx.session.flush()
     return Noted(artifact_id, is_new=is_new)
+
+
+def _source(
+    tx: Transaction, source: FromCandidate | FromArtifact
+) -> tuple[CandidateRow | None, str]:
+    if isinstance(source, FromArtifact):
+        return None, get_artifact(tx, source.id).subject_id
+    candidate = tx.session.get(CandidateRow, source.id)
+    if candidate is None:
+        raise NotFoundError(f"no candidate {source.id[:12]}")
+    return candidate, candidate.subject_id
 
 
 def get_artifact(reader: Reader, artifact_id: str) -> Artifact:
@@ -157,15 +183,18 @@ def get_artifact(reader: Reader, artifact_id: str) -> Artifact:
         kind=row.kind,
         audit_deaths=row.audit_deaths,
         taken_at=row.taken_at,
+        rendition=Rendition(row.rendition),
     )
 
 
-def find_payload(reader: Reader, artifact_id: str, rendition: str = ORIGINAL) -> Payload | None:
-    """Return the payload of a rendition, None if there is no such rendition."""
+def find_payload(reader: Reader, artifact_id: str) -> Payload | None:
+    """Return the payload of an artifact, None if there is none."""
     row = reader.session.scalar(
         select(PayloadRow)
         .join(RenditionRow, RenditionRow.payload_digest == PayloadRow.digest)
-        .where(RenditionRow.artifact_id == artifact_id, RenditionRow.name == rendition)
+        .where(RenditionRow.artifact_id == artifact_id)
+        .order_by(RenditionRow.made_at)
+        .limit(1)
     )
     if row is None:
         return None
@@ -265,6 +294,7 @@ def _artifact_row(
         files=len(entries),
         size=sum(entry.size for entry in entries),
         host=new.host,
+        rendition=new.rendition,
         taken_at=new.taken_at,
         moved_at=new.taken_at,
     )
@@ -306,7 +336,7 @@ def _add_payload(tx: Transaction, artifact_id: str, new: NewArtifact) -> None:
         tx,
         RenditionRow(
             artifact_id=artifact_id,
-            name=ORIGINAL,
+            name=new.rendition,
             payload_digest=payload.digest,
             made_at=new.taken_at,
         ),

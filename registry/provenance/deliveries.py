@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from registry.digest import sha256_of
 from registry.errors import LostRaceError, NotFoundError
-from registry.provenance.artifacts import ORIGINAL, get_artifact
+from registry.provenance.artifacts import get_artifact
 from registry.provenance.candidates import Noted
 from registry.provenance.columns import Cell
 from registry.provenance.events import NewEvent, note_event
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A wish: this rendition to this recipient by this channel. `ordinal` 2 is a deliberate repeat."""
+    """A wish: this artifact to this recipient by this channel. `ordinal` 2 is a deliberate repeat."""
 
     id: str
     artifact_id: str
     recipient_id: str
     channel: str
     ordinal: int = 1
-    rendition: str = ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ def plan_delivery(tx: Transaction, new: NewDelivery, now: datetime) -> Noted:
     known = tx.session.scalar(
         select(DeliveryRow.id).where(
             DeliveryRow.artifact_id == new.artifact_id,
-            DeliveryRow.rendition == new.rendition,
             DeliveryRow.recipient_id == new.recipient_id,
             DeliveryRow.channel == new.channel,
             DeliveryRow.ordinal == new.ordinal,
@@ -93,7 +91,7 @@ def plan_delivery(tx: Transaction, new: NewDelivery, now: datetime) -> Noted:
     row = DeliveryRow(
         id=new.id,
         artifact_id=new.artifact_id,
-        rendition=new.rendition,
+        rendition=get_artifact(tx, new.artifact_id).rendition,
         recipient_id=new.recipient_id,
         channel=new.channel,
         ordinal=new.ordinal,

@@ -113,6 +113,7 @@ class ArtifactRow(Base):
     files: Mapped[int]
     size: Mapped[int]
     host: Mapped[str]
+    rendition: Mapped[str] = mapped_column(default="original", server_default="original")
     audit_deaths: Mapped[int] = mapped_column(default=0)
     taken_at: Mapped[datetime] = mapped_column(index=True)
     moved_at: Mapped[datetime]
@@ -168,6 +169,20 @@ class HashRow(Base):
     artifact_id: Mapped[str] = mapped_column(
         ForeignKey("reg_artifact.id"), primary_key=True, index=True
     )
+
+
+class RenditionOrderRow(Base):
+    """A rendition that is to be made of a released artifact, and what became of that."""
+
+    __tablename__ = "reg_rendition_order"
+
+    artifact_id: Mapped[str] = mapped_column(ForeignKey("reg_artifact.id"), primary_key=True)
+    rendition: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[str | None]
+    made_id: Mapped[str | None] = mapped_column(ForeignKey("reg_artifact.id"))
+    ordered_at: Mapped[datetime]
+    moved_at: Mapped[datetime]
 
 
 class HeaderRow(Base):

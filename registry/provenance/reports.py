@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from registry.formats.findings import AuditReport, Coverage, Finding, Verdict
-from registry.provenance.artifacts import ORIGINAL
 from registry.provenance.models import AuditRow
 from registry.provenance.subjects import open_text
 from registry.provenance.verdicts import audit_cell, read_findings
@@ -20,16 +19,12 @@ if TYPE_CHECKING:
     from registry.provenance.ledger import Reader
 
 
-def reports_of(
-    reader: Reader, artifact_id: str, rendition: str = ORIGINAL
-) -> dict[str, AuditReport]:
-    """Return the reports on a rendition by the digest of the verdict statement that stands for each.
+def reports_of(reader: Reader, artifact_id: str) -> dict[str, AuditReport]:
+    """Return the reports on an artifact by the digest of the verdict statement that stands for each.
 
     A report whose personal columns cannot be opened here is left out.
     """
-    rows = reader.session.scalars(
-        select(AuditRow).where(AuditRow.artifact_id == artifact_id, AuditRow.rendition == rendition)
-    ).all()
+    rows = reader.session.scalars(select(AuditRow).where(AuditRow.artifact_id == artifact_id)).all()
     found = ((row.statement_digest, _report(reader, row)) for row in rows)
     return {digest: report for digest, report in found if report is not None}
 

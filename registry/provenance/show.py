@@ -190,6 +190,7 @@ def _summary(reader: Reader, row: ArtifactRow) -> views.ArtifactSummary:
         size=row.size,
         taken_at=to_text(row.taken_at),
         moved_at=to_text(row.moved_at),
+        rendition=row.rendition,
     )
 
 

@@ -11,9 +11,10 @@ from registry.formats.moments import to_text
 from registry.provenance.candidates import path_cell
 from registry.provenance.events import heartbeats
 from registry.provenance.log import latest_checkpoint, log_size
-from registry.provenance.models import ArtifactRow, CandidateRow
+from registry.provenance.models import ArtifactRow, CandidateRow, RenditionOrderRow
 from registry.provenance.models_delivery import DeliveryRow, RecipientRow
 from registry.provenance.recipients import name_of_recipient
+from registry.provenance.renditions import OrderState
 from registry.provenance.revocations import latest_status_list
 from registry.provenance.show import artifact_name
 from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
@@ -36,6 +37,10 @@ _FILE_ADVICE = {
     CandidateState.NOTED: _AGAIN,
     CandidateState.REFUSED: "save it again with the trainer, or move it out of the watched folder",
     CandidateState.UNREADABLE: "let the daemon's user read it (docs/operations.md), then loraseal up again",
+}
+_RENDITION_ADVICE = {
+    OrderState.ORDERED: _AGAIN,
+    OrderState.IMPOSSIBLE: "mend what the reason says and train or save it again, or deliver the original",
 }
 _DELIVERY_ADVICE = {
     DeliveryState.PREPARED: "it is tried again by itself; loraseal channel status says what is missing",
@@ -69,7 +74,7 @@ def ledger_status(reader: Reader) -> LedgerStatus:
 
 def needs_person(reader: Reader) -> tuple[Need, ...]:
     """Return what no machine will move on, oldest first within each kind."""
-    return (*_artifacts(reader), *_deliveries(reader), *_refused(reader))
+    return (*_artifacts(reader), *_renditions(reader), *_deliveries(reader), *_refused(reader))
 
 
 def _counts(
@@ -102,6 +107,29 @@ def _artifacts(reader: Reader) -> tuple[Need, ...]:
             name=artifact_name(reader, row.id),
             reason=row.reason or "",
             what_to_do=_ARTIFACT_ADVICE[ArtifactState(row.state)].format(id=row.id[:12]),
+            since=to_text(row.moved_at),
+        )
+        for row in rows.all()
+    )
+
+
+def _renditions(reader: Reader) -> tuple[Need, ...]:
+    rows = reader.session.scalars(
+        select(RenditionOrderRow)
+        .where(
+            RenditionOrderRow.state != OrderState.MADE.value,
+            RenditionOrderRow.reason.is_not(None),
+        )
+        .order_by(RenditionOrderRow.moved_at, RenditionOrderRow.artifact_id)
+        .limit(NEEDS_LISTED)
+    )
+    return tuple(
+        Need(
+            kind=f"rendition {row.state}",
+            id=row.artifact_id,
+            name=artifact_name(reader, row.artifact_id),
+            reason=row.reason or "",
+            what_to_do=_RENDITION_ADVICE[OrderState(row.state)],
             since=to_text(row.moved_at),
         )
         for row in rows.all()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from registry.formats.findings import Outcome, Verdict
-from registry.provenance.artifacts import ORIGINAL, get_artifact
+from registry.provenance.artifacts import get_artifact
 from registry.provenance.columns import Cell
 from registry.provenance.events import NewEvent, note_event
 from registry.provenance.models import AuditRow, DecisionRow, FindingRow, WaiverRow
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from registry.formats.findings import AuditReport, Decision, Finding
+    from registry.provenance.artifacts import Artifact
     from registry.provenance.ledger import Reader, Transaction
 
 
@@ -33,7 +34,6 @@ class NewAudit:
     statement_digest: str
     at: datetime
     run: int = 1
-    rendition: str = ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,6 @@ class NewDecision:
     status_id: str
     statement_digest: str
     at: datetime
-    rendition: str = ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class NewWaiver:
 
 @dataclass(frozen=True, slots=True)
 class CurrentDecision:
-    """The latest decision on a rendition."""
+    """The latest decision on an artifact."""
 
     outcome: Outcome
     privacy_audited: bool
@@ -97,26 +96,24 @@ def record_audit(tx: Transaction, new: NewAudit) -> str:
 
     When a run is repeated after a crash, the first record stays and its digest is returned.
     """
-    audit_id = f"{new.artifact_id}/{new.rendition}/{new.run}/{new.report.rule}"
+    artifact = get_artifact(tx, new.artifact_id)
+    audit_id = f"{new.artifact_id}/{artifact.rendition}/{new.run}/{new.report.rule}"
     known = tx.session.get(AuditRow, audit_id)
     if known is not None:
         return known.statement_digest
-    subject_id = get_artifact(tx, new.artifact_id).subject_id
-    add_row(tx, _audit_row(tx, audit_id, subject_id, new))
+    add_row(tx, _audit_row(tx, audit_id, artifact, new))
     for ordinal, finding in enumerate(new.report.findings):
-        tx.session.add(_finding_row(tx, subject_id, (audit_id, ordinal), finding))
+        tx.session.add(_finding_row(tx, artifact.subject_id, (audit_id, ordinal), finding))
     tx.session.flush()
     return new.statement_digest
 
 
-def audits_of(
-    reader: Reader, artifact_id: str, rendition: str = ORIGINAL
-) -> tuple[AuditRecord, ...]:
+def audits_of(reader: Reader, artifact_id: str) -> tuple[AuditRecord, ...]:
     """Return the audits of the latest run, by rule."""
-    mine = (AuditRow.artifact_id == artifact_id, AuditRow.rendition == rendition)
-    latest = select(func.max(AuditRow.run)).where(*mine).scalar_subquery()
+    mine = AuditRow.artifact_id == artifact_id
+    latest = select(func.max(AuditRow.run)).where(mine).scalar_subquery()
     rows = reader.session.scalars(
-        select(AuditRow).where(*mine, AuditRow.run == latest).order_by(AuditRow.rule)
+        select(AuditRow).where(mine, AuditRow.run == latest).order_by(AuditRow.rule)
     )
     return tuple(
         AuditRecord(
@@ -135,18 +132,20 @@ def record_decision(tx: Transaction, new: NewDecision) -> None:
     """Record a decision, once for each release statement."""
     if tx.session.get(DecisionRow, new.statement_digest) is not None:
         return
-    subject_id = get_artifact(tx, new.artifact_id).subject_id
+    artifact = get_artifact(tx, new.artifact_id)
     reasons = json.dumps(list(new.decision.reasons), ensure_ascii=False)
     row = DecisionRow(
         statement_digest=new.statement_digest,
         artifact_id=new.artifact_id,
-        rendition=new.rendition,
+        rendition=artifact.rendition,
         outcome=new.decision.outcome,
         privacy_audited=new.decision.privacy_audited,
         policy_digest=new.policy_digest,
         decided_by=new.decided_by,
         relied_on=",".join(new.relied_on),
-        sealed_reasons=seal_column(tx, subject_id, reasons_cell(new.statement_digest), reasons),
+        sealed_reasons=seal_column(
+            tx, artifact.subject_id, reasons_cell(new.statement_digest), reasons
+        ),
         status_id=new.status_id,
         at=new.at,
     )
@@ -155,14 +154,12 @@ def record_decision(tx: Transaction, new: NewDecision) -> None:
     note_event(tx, NewEvent("artifact decided", new.at, new.artifact_id, detail=detail))
 
 
-def find_decision(
-    reader: Reader, artifact_id: str, rendition: str = ORIGINAL
-) -> CurrentDecision | None:
-    """Return the latest decision on a rendition, None before the first."""
+def find_decision(reader: Reader, artifact_id: str) -> CurrentDecision | None:
+    """Return the latest decision on an artifact, None before the first."""
     row = reader.session.scalar(
         select(DecisionRow)
         .join(StatementRow, StatementRow.digest == DecisionRow.statement_digest)
-        .where(DecisionRow.artifact_id == artifact_id, DecisionRow.rendition == rendition)
+        .where(DecisionRow.artifact_id == artifact_id)
         .order_by(StatementRow.leaf_index.desc())  # two moments may be equal, two leaves never
         .limit(1)
     )
@@ -234,7 +231,7 @@ def audit_cell(audit_id: str) -> Cell:
     return Cell(AuditRow.__tablename__, audit_id, "detail")
 
 
-def _audit_row(tx: Transaction, audit_id: str, subject_id: str, new: NewAudit) -> AuditRow:
+def _audit_row(tx: Transaction, audit_id: str, artifact: Artifact, new: NewAudit) -> AuditRow:
     report = new.report
     detail = json.dumps(
         {"summary": report.summary, "metrics": dict(report.metrics)}, ensure_ascii=False
@@ -242,7 +239,7 @@ def _audit_row(tx: Transaction, audit_id: str, subject_id: str, new: NewAudit) -
     return AuditRow(
         id=audit_id,
         artifact_id=new.artifact_id,
-        rendition=new.rendition,
+        rendition=artifact.rendition,
         run=new.run,
         rule=report.rule,
         version=report.version,
@@ -252,7 +249,7 @@ def _audit_row(tx: Transaction, audit_id: str, subject_id: str, new: NewAudit) -
         unit=report.coverage.unit,
         privacy=report.privacy,
         supplier=report.supplier,
-        sealed_detail=seal_column(tx, subject_id, audit_cell(audit_id), detail),
+        sealed_detail=seal_column(tx, artifact.subject_id, audit_cell(audit_id), detail),
         statement_digest=new.statement_digest,
         at=new.at,
     )

@@ -36,6 +36,7 @@ class ArtifactSummary:
     size: int
     taken_at: str
     moved_at: str
+    rendition: str
 
 
 @dataclass(frozen=True, slots=True)

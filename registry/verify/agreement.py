@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from registry.formats.status_list import StatusList
     from registry.verify.signed import Signed
 
-ORIGINAL = "original"
-
 
 def check_agreement(
     chain: ReleaseChain, delivery: Signed[Delivery], keyset: Keyset, lists: Sequence[StatusList]
@@ -60,12 +58,5 @@ def check_sealed_part(sealed_part: bytes, delivery: Delivery) -> None:
 
 
 def _check_files(chain: ReleaseChain, delivery: Delivery) -> None:
-    # A derived rendition has files of its own, for which a statement of its derivation is needed;
-    # without one nothing ties them to what was taken in and audited.
-    if delivery.rendition != ORIGINAL:
-        raise VerificationError(
-            f"this release knows no rendition but {ORIGINAL!r}",
-            hint="made by a newer release of loraseal: update this one",
-        )
     if delivery.manifest != chain.intake.predicate.manifest:
         raise VerificationError("delivered files are not those that were taken in and audited")

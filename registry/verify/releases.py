@@ -84,6 +84,8 @@ def check_release(chain: ReleaseChain) -> None:
         )
     if chain.intake.predicate.artifact_id != release.artifact_id:
         raise VerificationError("intake and release are about different artifacts")
+    if chain.intake.predicate.rendition != release.rendition:
+        raise VerificationError("intake and release are about different renditions")
     _check_verdicts(chain)
     if release.decided_by == DECIDED_BY_OPERATOR and not (release.reason or "").strip():
         raise VerificationError("release by an operator gives no reason")

@@ -61,7 +61,13 @@ def make_registry(home: Path, *, extra: str = "", route: bool = True) -> Registr
 
 
 def write_adapter(
-    path: Path, *, seed: str = "", modules: int = 10, dead: int = 0, nan: bool = False
+    path: Path,
+    *,
+    seed: str = "",
+    modules: int = 10,
+    dead: int = 0,
+    nan: bool = False,
+    metadata: dict[str, str] | None = None,
 ) -> Path:
     """Write a kohya-shaped adapter of plausible numbers, under its name only when it is whole."""
     rank, width = 4, 16
@@ -74,7 +80,8 @@ def write_adapter(
     tensors = lay_out(entries)
     part = path.with_name(f".tmp{path.stem[-6:]}")
     with part.open("wb") as sink:
-        sink.write(dump_header(tensors, {"ss_network_dim": str(rank)}.items()))
+        said = {"ss_network_dim": str(rank), **(metadata or {})}
+        sink.write(dump_header(tensors, said.items()))
         for tensor in tensors:
             values = _values(seed + path.name, tensor.name, tensor.shape, rank)
             number = int(tensor.name.split("transformer_blocks_")[1].split("_")[0])

@@ -22,6 +22,7 @@ from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
+from daemon.pipeline.render_step import render
 from daemon.pipeline.sighting import note_sighting
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
@@ -37,6 +38,7 @@ from tests.daemon.registry_on_disk import Registry, make_registry, write_adapter
 
 STEPS: dict[str, Callable[[Workshop, str], str]] = {
     "intake": take_in_candidate,
+    "render": render,
     "audit": audit_artifact,
     "decide": decide_artifact,
     "deliver": deliver,

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from registry.formats.envelope import Envelope, EnvelopeSignature
 from registry.formats.findings import AuditReport, Coverage, Decision, Finding, Outcome, Verdict
 from registry.formats.manifest import Manifest, ManifestEntry
-from registry.provenance.artifacts import NewArtifact, NewPayload, Traits, add_artifact
+from registry.provenance.artifacts import (
+    FromCandidate,
+    NewArtifact,
+    NewPayload,
+    Traits,
+    add_artifact,
+)
 from registry.provenance.candidates import NewCandidate, note_candidate
 from registry.provenance.deliveries import (
     NewDelivery,
@@ -137,7 +143,7 @@ def new_artifact(name: str, content: str, candidate_id: str, **changes: object) 
     values: dict[str, object] = {
         "manifest": manifest,
         "name": name,
-        "candidate_id": candidate_id,
+        "source": FromCandidate(candidate_id),
         "payload": NewPayload(payload_digest, "raw", 1016, ("x25519",)),
         "traits": Traits("adapter", "kohya", "lora", "sdxl", None, 16, "8.0", 722, 2166),
         "hashes": (

@@ -14,6 +14,7 @@ from registry.errors import (
 from registry.formats.findings import Outcome, Verdict
 from registry.formats.moments import to_text
 from registry.formats.predicates.delivery import Delivery
+from registry.formats.predicates.intake import Rendition
 from registry.formats.predicates.predicate import parse_predicate
 from registry.formats.predicates.release import WaiverNote
 from registry.verify.steps import verify_bundle
@@ -102,10 +103,21 @@ def test_privacy_audit_is_said(world: World) -> None:
     assert verified.chain.words == "released; privacy audited"
 
 
-def test_unknown_rendition_is_refused(world: World) -> None:
-    made = world.deliver(script=Script(rendition="marked"))
+@pytest.mark.parametrize(
+    ("judged", "taken"), [("marked", Rendition.ORIGINAL), ("original", Rendition.PUBLIC)]
+)
+def test_release_of_another_rendition_than_was_taken_in_is_refused(
+    world: World, judged: str, taken: Rendition
+) -> None:
+    made = world.deliver(script=Script(rendition=judged, intake_rendition=taken, skip_chain=True))
     with pytest.raises(VerificationError, match="rendition"):
         verify_bundle(world.given(made))
+
+
+def test_derived_rendition_is_verified_like_any_artifact(world: World) -> None:
+    script = Script(rendition="public", intake_rendition=Rendition.PUBLIC)
+    verified = verify_bundle(world.given(world.deliver(script=script)))
+    assert verified.chain.intake.predicate.rendition is Rendition.PUBLIC
 
 
 def _resigned(world: World, made: Delivered, **more: object) -> bytes:

@@ -44,7 +44,7 @@ from registry.formats.keyset import KeyEntry, KeyRole, Keyset
 from registry.formats.manifest import Manifest, ManifestEntry
 from registry.formats.moments import to_text
 from registry.formats.predicates.enrolment import Enrolment
-from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.intake import Intake, Rendition
 from registry.formats.predicates.release import WaiverNote
 from registry.formats.status_list import StatusEntry, StatusList
 from registry.sealing.file_key import FileKey
@@ -162,6 +162,7 @@ class Script:
     valid_for: timedelta = timedelta(days=7)
     old_checkpoint: str | None = None
     rendition: str = "original"
+    intake_rendition: Rendition = Rendition.ORIGINAL
     skip_chain: bool = False
 
 
@@ -241,9 +242,8 @@ class World:
         files, script = files or RAW_FILES, script or Script()
         recipient = recipient or Recipient()
         at_rest, payload_digest = self._seal(files)
-        intake = attest_intake(
-            _intake(files, payload_digest, self.now), script.intake_key or self.host
-        )
+        taken = replace(_intake(files, payload_digest, self.now), rendition=script.intake_rendition)
+        intake = attest_intake(taken, script.intake_key or self.host)
         verdicts = tuple(
             attest_verdict(
                 item,

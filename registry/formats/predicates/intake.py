@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from registry.digest import Digest, sha256_of
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 _FACTS = 256
 
 
+class Rendition(StrEnum):
+    """Which form of an artifact it is: as its trainer wrote it, or made from that by the registry.
+
+    `public`: header scrubbed; `marked`: with a recipient's mark; `converted`: from a pickle.
+    """
+
+    ORIGINAL = "original"
+    PUBLIC = "public"
+    MARKED = "marked"
+    CONVERTED = "converted"
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """What one host read in one pass.
@@ -26,7 +39,9 @@ class Intake:
     `method` and `family` are what the header alone showed, None where it showed nothing.
     `origin` is a keyed tag of the watched folder, bound to this artifact: custody holds a route's folder
     against it, and it tells nothing to anyone else. `trainer_facts` are observed files beside the
-    artifact: (what, sha256 in hex).
+    artifact: (what, sha256 in hex). A derived `rendition` is an artifact of its own; `derived_from` is a
+    keyed tag of the one that it was made from, and never its id: whoever guesses what was left out could
+    confirm the guess by that digest.
     """
 
     TYPE: ClassVar[str] = PREFIX + "intake:v1"
@@ -44,6 +59,8 @@ class Intake:
     family: str | None = None
     trainer_facts: tuple[tuple[str, str], ...] = ()
     origin: str | None = None
+    rendition: Rendition = Rendition.ORIGINAL
+    derived_from: str | None = None
 
     @property
     def moment(self) -> str:
@@ -76,6 +93,8 @@ class Intake:
             "family": self.family,
             "trainer_facts": facts,
             "origin": self.origin,
+            "rendition": self.rendition.value,
+            "derived_from": self.derived_from,
         }
 
     @classmethod
@@ -102,7 +121,18 @@ class Intake:
             family=fields.optional_text("family"),
             trainer_facts=tuple((fact.text("name"), fact.hexadecimal("sha256")) for fact in facts),
             origin=fields.optional_hexadecimal("origin"),
+            rendition=_rendition(fields),
+            derived_from=fields.optional_hexadecimal("derived_from")
+            if fields.has("derived_from")
+            else None,
         )
         if sha256_of(intake.manifest.to_bytes()).value != intake.artifact_id:
             raise FormatError("intake: artifact id is not the digest of its manifest")
         return intake
+
+
+def _rendition(fields: Fields) -> Rendition:
+    # Statements of the first release do not say it: they knew nothing else.
+    if not fields.has("rendition"):
+        return Rendition.ORIGINAL
+    return Rendition(fields.choice("rendition", tuple(Rendition)))

@@ -1,0 +1,156 @@
+"""Render: make the public rendition of a released artifact from its sealed payload, as an artifact of its own.
+
+It is sealed, audited and decided like any other; nothing is taken over from the verdicts on the original.
+The original stays in the vault, and the header that it had is kept in the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from daemon.custody.opening import payload_in_memory, signed_intake
+from daemon.custody.records import Taken, record_rendition
+from daemon.engine import Job
+from daemon.jobs import AUDIT
+from daemon.tags import origin_tag
+from registry.artifacts.inspection import inspect_glimpses
+from registry.artifacts.intake import resume, take_in_opened
+from registry.artifacts.notes import PayloadForm
+from registry.artifacts.public import public_files
+from registry.artifacts.scrub import Profile, ScrubRules
+from registry.errors import FormatError
+from registry.formats.predicates.intake import Rendition
+from registry.provenance.artifacts import find_payload, get_artifact
+from registry.provenance.headers import NewHeader, keep_header
+from registry.provenance.renditions import OrderState, fail_order, fill_order, find_order
+from registry.provenance.show import artifact_name
+from registry.provenance.states import ArtifactState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.pipeline.workshop import Workshop
+    from registry.artifacts.notes import IntakeResult
+    from registry.artifacts.scrub_file import OriginalHeader
+    from registry.provenance.ledger import Reader
+    from registry.provenance.renditions import RenditionOrder
+
+_ID_DIGITS = 32
+_NOTHING_TO_DO = (
+    "its header tells nothing that a public rendition would leave out: route the original instead"
+)
+
+
+def render(shop: Workshop, artifact_id: str) -> str:
+    """Make the public rendition that was ordered of an artifact, and enqueue its audit.
+
+    A header that cannot be scrubbed ends the order with a reason; a full disk or a busy ledger raises,
+    and the order is taken up again.
+    """
+    with shop.ledger.reading() as reader:
+        order = find_order(reader, artifact_id, Rendition.PUBLIC)
+        state = get_artifact(reader, artifact_id).state
+    if order is None:
+        return "nothing to do"
+    if order.state is not OrderState.ORDERED:
+        # Perhaps a run was killed after it had recorded the rendition: what it left goes now.
+        shop.custody.vault.forget(_mark(artifact_id))
+        return "nothing to do"
+    if state is not ArtifactState.RELEASED:
+        return _fail(shop, order, f"the artifact is {state.value}, no longer released")
+    try:
+        result = _made(shop, artifact_id)
+    except FormatError as error:
+        return _fail(shop, order, str(error))
+    if result.artifact_id == artifact_id:
+        _drop(shop, order, result)
+        return _fail(shop, order, _NOTHING_TO_DO)
+    return _record(shop, order, result)
+
+
+def rules_of(shop: Workshop) -> ScrubRules:
+    """Return the rules of the settings for public headers."""
+    public = shop.settings.public
+    return ScrubRules(
+        profile=Profile(public.profile),
+        keep=public.keep,
+        drop=public.drop,
+        licence=public.licence,
+        owner=public.owner,
+    )
+
+
+def _made(shop: Workshop, artifact_id: str) -> IntakeResult:
+    custody, mark = shop.custody, _mark(artifact_id)
+    done = resume(custody.vault, [custody.keyring.vault], mark)
+    if done is not None:
+        return done
+    with custody.ledger.reading() as reader:
+        manifest = signed_intake(custody, reader, artifact_id).predicate.manifest
+    with payload_in_memory(custody, artifact_id) as payload:
+        form = PayloadForm(payload.form)
+        public = public_files(payload.descriptor, form, manifest, rules_of(shop))
+        _keep(shop, public.originals)
+        recipients = [custody.keyring.vault.recipient()]
+        return take_in_opened(public.files, custody.vault, recipients, mark)
+
+
+def _keep(shop: Workshop, originals: tuple[OriginalHeader, ...]) -> None:
+    with shop.ledger.transaction() as tx:
+        for one in originals:
+            keep_header(tx, NewHeader(one.header, one.file_sha256, one.body_sha256), shop.clock())
+
+
+def _record(shop: Workshop, order: RenditionOrder, result: IntakeResult) -> str:
+    now = shop.clock()
+    inspection = inspect_glimpses(result.glimpses, body_sha256=result.body_sha256)
+    with shop.ledger.transaction() as tx:
+        name = _name(artifact_name(tx, order.artifact_id) or "adapter", order.rendition)
+        root = _root_of(shop, tx, order.artifact_id)
+        taken = Taken(result, inspection, name, root, order.rendition)
+        noted = record_rendition(shop.custody, tx, order.artifact_id, taken, now)
+        fill_order(tx, order, noted.id, now)
+        if noted.is_new:
+            shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
+    _drop(shop, order, result)
+    return "made" if noted.is_new else "known"
+
+
+def _name(name: str, rendition: Rendition) -> str:
+    """Return what people call the rendition: names must tell it from the original."""
+    path = PurePosixPath(name)
+    return path.with_name(f"{path.stem}-{rendition.value}{path.suffix}").name
+
+
+def _root_of(shop: Workshop, reader: Reader, artifact_id: str) -> Path | None:
+    """Return the watched folder that the original came from, as its signed intake says, not a row."""
+    origin = signed_intake(shop.custody, reader, artifact_id).predicate.origin
+    roots = (watch.path.absolute() for watch in shop.settings.watch)
+    keyring = shop.custody.keyring
+    return next((root for root in roots if origin_tag(keyring, artifact_id, root) == origin), None)
+
+
+def _drop(shop: Workshop, order: RenditionOrder, result: IntakeResult) -> None:
+    """Remove what the vault keeps beyond the rendition; the notes last, since they say what."""
+    vault = shop.custody.vault
+    with shop.ledger.reading() as reader:
+        kept = find_payload(reader, result.artifact_id)
+    if kept is None or kept.digest != result.payload_digest.value:
+        vault.delete(result.payload_digest)
+    vault.forget(_mark(order.artifact_id))
+
+
+def _fail(shop: Workshop, order: RenditionOrder, reason: str) -> str:
+    with shop.ledger.transaction() as tx:
+        fail_order(tx, order, reason, shop.clock())
+    shop.custody.vault.forget(_mark(order.artifact_id))
+    return "impossible"
+
+
+def _mark(artifact_id: str) -> str:
+    """Return what the vault files the making under: always the same, so that a killed one is finished."""
+    return hashlib.sha256(b"loraseal/render/public\n" + artifact_id.encode()).hexdigest()[
+        :_ID_DIGITS
+    ]
