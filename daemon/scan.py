@@ -6,6 +6,7 @@ times, not by a timer in memory, so that restarts starve nothing. Nothing is cha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -13,16 +14,9 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from daemon.layouts import (
-    WEIGHTS_SUFFIX,
-    FoundFile,
-    Group,
-    Layout,
-    Stage,
-    group_files,
-    is_ignored_directory,
-    is_interesting_file,
-)
+from daemon.layouts.found import WEIGHTS_SUFFIX, FoundFile, Group, Layout
+from daemon.layouts.grouping import group_files
+from daemon.layouts.names import is_ignored_directory, is_interesting_file, is_mark
 from registry.artifacts.digesting import read_head
 from registry.artifacts.reading import (
     SourceBusyError,
@@ -34,7 +28,7 @@ from registry.artifacts.reading import (
 from registry.errors import FormatError, LorasealError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 NS_PER_SECOND = 1_000_000_000
 MAX_DEPTH = 8
@@ -47,6 +41,7 @@ class Intermediates(StrEnum):
     """What to do with the saves that a trainer makes on its way."""
 
     NONE = "none"
+    LAST = "last"
     EVERY = "every"
 
 
@@ -54,8 +49,10 @@ class Intermediates(StrEnum):
 class WatchRules:
     """When a file counts as done, and which files count at all.
 
-    Quiet for `settle_seconds` (a directory with several files: `settle_set_seconds`) since its own last
-    change. A file that looks unfinished, and is quiet for `broken_after_seconds`, is handed on all the
+    Quiet for `settle_seconds` since its own last change; what is written in several steps (a set of files,
+    or diffusers weights, whose header SimpleTuner writes anew) for `settle_set_seconds`, unless the
+    trainer's own mark says that it is whole. `keep_last` counts intermediate saves of each run, and
+    only finished ones, if `intermediates` is `LAST`. A file that looks unfinished, and is quiet for `broken_after_seconds`, is handed on all the
     same: intake then refuses it with a reason that a person sees.
     """
 
@@ -63,6 +60,7 @@ class WatchRules:
     settle_set_seconds: float = 10.0
     broken_after_seconds: float = 60.0
     intermediates: Intermediates = Intermediates.NONE
+    keep_last: int = 1
 
 
 class Readiness(StrEnum):
@@ -91,12 +89,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A candidate and its readiness; `reason` says what it waits for, `due_ns` when to look again."""
+    """A candidate and its readiness; `reason` says what it waits for, `due_ns` when to look again.
+
+    `has_final` is false for a save of a trainer that never writes a result under a name of its own.
+    """
 
     candidate: Candidate
     readiness: Readiness
     reason: str = ""
     due_ns: int | None = None
+    has_final: bool = True
 
 
 def scan(
@@ -110,16 +112,81 @@ def scan(
     Raises:
         OSError: `root` itself cannot be listed.
     """
-    sightings = []
-    for group in group_files(find_files(root)):
-        candidate = candidate_of(root, group)
-        if (candidate.path, candidate.signature) not in known:
-            sightings.append(_judge(candidate, group, now_ns, rules))
-    return tuple(sightings)
+    groups = group_files(find_files(root))
+    look = _Look(root, now_ns, rules, known)
+    finals = [group for group in groups if group.save is None]
+    saves = [group for group in groups if group.save is not None]
+    sightings = [*look.at(finals), *look.at_saves(saves)]
+    return tuple(sorted(sightings, key=lambda seen: seen.candidate.path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look: where, when, by which rules, and what was handed on before."""
+
+    root: Path
+    now_ns: int
+    rules: WatchRules
+    known: Container[tuple[Path, str]]
+
+    def at(self, groups: Iterable[Group]) -> Iterator[Sighting]:
+        """Judge each group that was not handed on in this state."""
+        for group in groups:
+            candidate = candidate_of(self.root, group)
+            if (candidate.path, candidate.signature) not in self.known:
+                yield _judge(candidate, group, self.now_ns, self.rules)
+
+    def at_saves(self, groups: Iterable[Group]) -> Iterator[Sighting]:
+        """Judge intermediate saves: none, all, or the last few of each run."""
+        match self.rules.intermediates:
+            case Intermediates.NONE:
+                yield from (_passed_over(candidate_of(self.root, group), group) for group in groups)
+            case Intermediates.EVERY:
+                yield from self.at(groups)
+            case Intermediates.LAST:
+                for run in runs_of(groups):
+                    yield from self._last_of(run)
+
+    def _last_of(self, newest_first: list[Group]) -> Iterator[Sighting]:
+        # A save that is not whole yet takes nobody's place: the writer may die before it is.
+        finished = 0
+        for group in newest_first:
+            candidate = candidate_of(self.root, group)
+            if finished >= self.rules.keep_last:
+                why = f"not among the last {self.rules.keep_last} intermediate saves"
+                yield Sighting(candidate, Readiness.PASSED_OVER, why)
+            elif (candidate.path, candidate.signature) in self.known:
+                finished += 1
+            else:
+                seen = _judge(candidate, group, self.now_ns, self.rules)
+                finished += seen.readiness is Readiness.READY
+                yield seen
+
+
+def runs_of(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    """Yield the intermediate saves of each run, newest first.
+
+    By number where all count the same unit, else by their time: an epoch and a step do not compare.
+    """
+    runs: dict[object, list[Group]] = {}
+    for group in groups:
+        if group.save is not None:
+            runs.setdefault(group.save.run, []).append(group)
+    for saves in runs.values():
+        units = {group.save.unit for group in saves if group.save is not None}
+        yield sorted(saves, key=_number if len(units) == 1 else _written_ns, reverse=True)
+
+
+def _number(group: Group) -> tuple[int, int]:
+    return (group.save.number if group.save is not None else 0, _written_ns(group))
+
+
+def _written_ns(group: Group) -> int:
+    return max(file.mtime_ns for file in group.files)
 
 
 def find_files(root: Path) -> Iterator[FoundFile]:
-    """Yield the files below `root` that can be part of an artifact; links are not followed.
+    """Yield the files below `root` that can be part of an artifact, and marks; links are not followed.
 
     A link that is named as weights is yielded as what it is, so that intake refuses it aloud.
 
@@ -131,7 +198,10 @@ def find_files(root: Path) -> Iterator[FoundFile]:
         folder, depth = waiting.pop()
         for entry in _entries(root, folder):
             path = folder / entry.name
-            if entry.is_dir(follow_symlinks=False):
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if is_mark(entry.name, directory=is_directory):
+                yield from _mark(entry, path)
+            if is_directory:
                 if depth < MAX_DEPTH and not is_ignored_directory(entry.name):
                     waiting.append((path, depth + 1))
             elif is_interesting_file(entry.name) and (file := _stat(entry, path)) is not None:
@@ -162,6 +232,13 @@ def _entries(root: Path, folder: PurePosixPath) -> list[os.DirEntry[str]]:
         return []
 
 
+def _mark(entry: os.DirEntry[str], path: PurePosixPath) -> Iterator[FoundFile]:
+    """Yield a mark as it is: its name and times are all that is ever read of it."""
+    with contextlib.suppress(OSError):
+        status = entry.stat(follow_symlinks=False)
+        yield FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def _stat(entry: os.DirEntry[str], path: PurePosixPath) -> FoundFile | None:
     try:
         is_link = entry.is_symlink() and entry.name.endswith(WEIGHTS_SUFFIX)
@@ -182,11 +259,18 @@ def _signature(group: Group, names: tuple[str, ...]) -> str:
     return hasher.hexdigest()
 
 
+def _passed_over(candidate: Candidate, group: Group) -> Sighting:
+    has_final = group.save is None or group.save.has_final
+    reason = "an intermediate save"
+    if not has_final:
+        reason += '; this trainer writes no other: set intermediates = "last" for its folder'
+    return Sighting(candidate, Readiness.PASSED_OVER, reason, has_final=has_final)
+
+
 def _judge(candidate: Candidate, group: Group, now_ns: int, rules: WatchRules) -> Sighting:
-    if group.stage is Stage.INTERMEDIATE and rules.intermediates is Intermediates.NONE:
-        return Sighting(candidate, Readiness.PASSED_OVER, "an intermediate save")
     changed_ns = max(_changed_ns(file, now_ns) for file in group.files)
-    seconds = rules.settle_set_seconds if group.layout is Layout.PEFT else rules.settle_seconds
+    several = group.layout is not Layout.SINGLE and not group.sealed_off
+    seconds = rules.settle_set_seconds if several else rules.settle_seconds
     if now_ns - changed_ns < (wait_ns := int(seconds * NS_PER_SECOND)):
         late = " (its time lies in the future)" if changed_ns > now_ns else ""
         reason = f"quiet for less than {seconds:g} s{late}"

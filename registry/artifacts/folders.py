@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from registry.errors import NotFoundError, UsageError
@@ -14,7 +15,9 @@ WEIGHTS_SUFFIX = ".safetensors"
 _USUAL_WEIGHTS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 # Taken only where nothing better is there, so that the refusal can say what they are.
 _PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_lora_weights.bin")
-_EXPERTS = ("high_noise", "low_noise")
+# The experts of one Wan 2.2 adapter: high_noise, high-noise, HighNoise; the word stands alone.
+_EXPERT = re.compile(r"(?<![a-z])(high|low)(?=[-_ ]?noise(?![a-z]))", re.IGNORECASE)
+_OTHER = {"high": "low", "low": "high"}
 
 
 def choose_weights(names: Sequence[str], *, folder: str) -> tuple[str, ...]:
@@ -40,7 +43,26 @@ def choose_weights(names: Sequence[str], *, folder: str) -> tuple[str, ...]:
     )
 
 
+def partner_of(name: str) -> str | None:
+    """Return what the other expert's file is called, None if `name` is not one of a pair.
+
+    Wan 2.2 has an expert for high and one for low noise; an adapter of both is two files whose names
+    differ in that word.
+    """
+    found = list(_EXPERT.finditer(name))
+    if len(found) != 1:
+        return None
+    word = found[0][0]
+    other = _OTHER[word.lower()]
+    other = other.upper() if word.isupper() else other.title() if word.istitle() else other
+    return name[: found[0].start()] + other + name[found[0].end() :]
+
+
+def name_of_pair(name: str) -> str:
+    """Return what people call the pair that the file `name` is one of: the name without the word."""
+    neutral = re.sub(r"[-_ ]?(?<![a-z])(high|low)[-_ ]?noise(?![a-z])", "", name, flags=re.IGNORECASE)
+    return neutral if not neutral.startswith(".") else name
+
+
 def _are_experts(weights: Sequence[str]) -> bool:
-    """Return whether these are the two files of one Wan 2.2 adapter, which differ in one word."""
-    neutral = [name.replace(word, "*") for name in weights for word in _EXPERTS if word in name]
-    return len(weights) == len(neutral) == len(_EXPERTS) and len(set(neutral)) == 1
+    return len(weights) == len(_OTHER) and partner_of(weights[0]) == weights[1]

@@ -6,16 +6,10 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from daemon.layouts import (
-    FoundFile,
-    Group,
-    Layout,
-    Stage,
-    group_files,
-    is_ignored_directory,
-    is_interesting_file,
-    stage_of,
-)
+from daemon.layouts.found import FoundFile, Group, Layout, Stage
+from daemon.layouts.grouping import group_files
+from daemon.layouts.names import is_ignored_directory, is_interesting_file
+from daemon.layouts.saves import save_of_file
 
 
 def groups(*paths: str) -> tuple[Group, ...]:
@@ -90,14 +84,26 @@ def test_file_that_can_be_part_of_an_artifact_is_kept(name: str) -> None:
     ],
 )
 def test_intermediate_saves_are_known_by_name(path: str) -> None:
-    assert stage_of(PurePosixPath(path)) is Stage.INTERMEDIATE
+    assert save_of_file(PurePosixPath(path)) is not None
 
 
 @pytest.mark.parametrize(
-    "path", ["name.safetensors", "name-4.safetensors", "v-1000000.safetensors", "checkpoint/x"]
+    "path",
+    [
+        "name.safetensors",
+        "name-4.safetensors",
+        "v-1000000.safetensors",
+        "checkpoint/x",
+        "foo-step2.safetensors",
+        "portrait-241121.safetensors",
+        "my-000123-style.safetensors",
+        "photo_202611210.safetensors",
+        "epochal.safetensors",
+        "step/epoch.safetensors",
+    ],
 )
 def test_other_names_are_final(path: str) -> None:
-    assert stage_of(PurePosixPath(path)) is Stage.FINAL
+    assert save_of_file(PurePosixPath(path)) is None
 
 
 def test_single_files_are_one_artifact_each() -> None:

@@ -1,0 +1,98 @@
+"""Which names are looked at: weights and their side files; the marks that say a save is whole; nothing else.
+
+A mark is only seen: it is never opened and never part of an artifact.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+from daemon.layouts.found import PEFT_CONFIG, WEIGHTS_SUFFIX
+
+_IGNORED_DIRECTORIES = (
+    ".*",
+    "*-state",
+    "backup",
+    "*-backup-*",
+    "checkpoint-*-tmp",
+    "tmp",
+    "_unsloth_temporary_saved_buffers",
+    "ema",
+    "CRITIC_*",
+    "*_cn_[0-9]*",
+    "assets",
+    "sample",
+    "samples",
+    "validation_images",
+    "tensorboard",
+    "wandb",
+    "logs",
+    "runs",
+)
+_IGNORED_FILES = (
+    ".*",
+    "optimizer*",
+    "ema_adapter*",
+    "CRITIC_*",
+    "*_te.safetensors",
+    "~syncthing~*",
+    "*.part",
+    "*.crdownload",
+    "*.incomplete",
+    "*.partial",
+    "*~",
+)
+# Latents that musubi-tuner caches beside its dataset: NAME_0960x0544_wan.safetensors. A version such as
+# `_v2` in that place is a person's name for an adapter.
+_LATENT_CACHE = re.compile(r".+_\d{4}x\d{4}_(?!v\d)[a-z][a-z0-9]{1,5}\.safetensors")
+# Of a model in several files only the first is looked at: one refusal says it all.
+_LATER_SHARD = re.compile(r"(?!adapter_model).+-(?!00001)\d{5}-of-\d{5}\.safetensors")
+# Beside the weights of a PEFT directory; no pickle, no README (it may hold prompts and paths), no logs.
+PEFT_SIDE_FILES = frozenset(
+    {
+        PEFT_CONFIG,
+        "adapter_model.safetensors.index.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "merges.txt",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    }
+)
+GUARD, TRAINER_STATE, OPTIMIZER, BEING_GATHERED = (
+    ".guard",
+    "trainer_state.json",
+    "optimizer.pt",
+    "tmp",
+)
+SIMPLETUNER = frozenset({"training_state.json", "checkpoint_manifest.json"})
+_MARKS = frozenset({GUARD, TRAINER_STATE, OPTIMIZER, *SIMPLETUNER})
+_MARK_PATTERNS = ("random_states_*.pkl", "*.toml")
+
+
+def is_ignored_directory(name: str) -> bool:
+    """Return whether nothing below a directory of this name is looked at."""
+    return _fits(name, _IGNORED_DIRECTORIES)
+
+
+def is_interesting_file(name: str) -> bool:
+    """Return whether a file of this name can be part of an artifact."""
+    if _fits(name, _IGNORED_FILES):
+        return False
+    if name.endswith(WEIGHTS_SUFFIX):
+        return not (_LATENT_CACHE.fullmatch(name) or _LATER_SHARD.fullmatch(name))
+    return name in PEFT_SIDE_FILES
+
+
+def is_mark(name: str, *, directory: bool = False) -> bool:
+    """Return whether a file or directory of this name says how far a save is."""
+    if directory:
+        return name == BEING_GATHERED
+    return name in _MARKS or _fits(name, _MARK_PATTERNS)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
