@@ -365,7 +365,9 @@ def words_for(error: Exception) -> str:
 def watcher_of(shop: Workshop, watch: WatchSettings) -> Watcher:
     """Return the watcher of one folder; each candidate is noted in the ledger."""
     rules = WatchRules(
-        settle_seconds=watch.settle_seconds, intermediates=Intermediates(watch.intermediates)
+        settle_seconds=watch.settle_seconds,
+        intermediates=Intermediates(watch.intermediates),
+        keep_last=watch.keep_last,
     )
 
     def hand_on(candidate: Candidate) -> object:

@@ -29,7 +29,8 @@ class WatchSettings(_Strict):
 
     path: Path
     settle_seconds: float = Field(default=2.0, ge=0.1, le=3600)
-    intermediates: Literal["none", "every"] = "none"
+    intermediates: Literal["none", "last", "every"] = "none"
+    keep_last: int = Field(default=1, ge=1, le=1000)
 
 
 class RouteSettings(_Strict):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.custody.records import Taken, record_intake
 from daemon.engine import Job
 from daemon.jobs import AUDIT
+from daemon.layouts.found import Layout
+from registry.artifacts.folders import name_of_pair
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
 from registry.artifacts.intake import IntakeSource, resume, take_in
 from registry.artifacts.reading import (
@@ -20,12 +23,15 @@ from registry.errors import FormatError, LorasealError
 from registry.provenance.artifacts import find_payload
 from registry.provenance.candidates import Candidate, get_candidate, move_candidate
 from registry.provenance.events import NewEvent, note_event
+from registry.provenance.headers import NewHeader
 from registry.provenance.moves import Move
+from registry.provenance.rewrites import Rewrite, find_rewritten, note_rewrite
 from registry.provenance.states import CandidateState
 
 if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
     from registry.artifacts.notes import IntakeResult
+    from registry.provenance.ledger import Reader
 
 # A refusal of ours is final for this state of the file; when the file changes, it is a new candidate.
 # What was gone or not to be read may be back, the same (a share that was away, another user): sighting
@@ -37,6 +43,10 @@ _ENDS: tuple[tuple[type[LorasealError], CandidateState], ...] = (
     (SourceRefusedError, CandidateState.REFUSED),
     (FormatError, CandidateState.REFUSED),
 )
+
+
+# SimpleTuner writes its weights, and again with a header, within seconds; settling mostly covers that.
+REWRITTEN_WITHIN = timedelta(minutes=10)
 
 
 def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
@@ -61,11 +71,19 @@ def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
 
 def _refuse_other_kinds(candidate: Candidate) -> None:
     # A look before the pass: a 7 GB checkpoint in the folder must not be sealed to be refused.
-    inspection = inspect_path(Path(candidate.path or ""))
-    if inspection.kind is None and inspection.refusals:
-        raise FormatError(inspection.refusals[0].message)
-    if inspection.kind != "adapter":
-        raise FormatError(f"not an adapter but {inspection.kind or 'of unknown kind'}")
+    for path in _weights_of(candidate):
+        inspection = inspect_path(path)
+        if inspection.kind is None and inspection.refusals:
+            raise FormatError(inspection.refusals[0].message)
+        if inspection.kind != "adapter":
+            raise FormatError(f"not an adapter but {inspection.kind or 'of unknown kind'}")
+
+
+def _weights_of(candidate: Candidate) -> list[Path]:
+    """Return what to inspect: a PEFT folder as one, else each file."""
+    if candidate.layout == Layout.PEFT:
+        return [Path(candidate.path or "")]
+    return [Path(file) for _, file in candidate.files]
 
 
 def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
@@ -96,13 +114,37 @@ def _root_of(shop: Workshop, path: Path) -> Path:
 def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
     inspection = inspect_glimpses(result.glimpses)
     path = Path(candidate.path or "")
-    taken = Taken(result, inspection, path.name, _root_of(shop, path))
+    name = name_of_pair(path.name) if candidate.layout == Layout.PAIR else path.name
+    taken = Taken(result, inspection, name, _root_of(shop, path))
     with shop.ledger.transaction() as tx:
-        noted = record_intake(shop.custody, tx, candidate.id, taken, shop.clock())
-        if noted.is_new:
-            shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
+        rewrite = _rewrite(tx, candidate, result)
+        if rewrite is not None:
+            note_rewrite(tx, rewrite, shop.clock())
+        else:
+            noted = record_intake(shop.custody, tx, candidate.id, taken, shop.clock())
+            if noted.is_new:
+                shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
     _clear(shop, candidate, result)
+    if rewrite is not None:
+        return "rewritten"
     return "sealed" if noted.is_new else "known"
+
+
+def _rewrite(reader: Reader, candidate: Candidate, result: IntakeResult) -> Rewrite | None:
+    """Return what to note if these weights came from this path just now, under another header."""
+    if result.tensors_digest is None or len(result.manifest.entries) != 1:
+        return None
+    tensors = result.tensors_digest.value
+    artifact_id = find_rewritten(reader, candidate.id, tensors, REWRITTEN_WITHIN)
+    if artifact_id is None or artifact_id == result.artifact_id:
+        return None
+    file_sha256, body_sha256 = result.manifest.entries[0].sha256, result.body_sha256
+    headers = tuple(
+        NewHeader(glimpse.prefix, file_sha256, body_sha256)
+        for glimpse in result.glimpses
+        if body_sha256 is not None
+    )
+    return Rewrite(candidate.id, artifact_id, result.hashes, headers)
 
 
 def _resumed(shop: Workshop, candidate: Candidate) -> IntakeResult | None:
@@ -114,7 +156,9 @@ def _clear(shop: Workshop, candidate: Candidate, result: IntakeResult | None) ->
     vault = shop.custody.vault
     if result is not None:
         with shop.ledger.reading() as reader:
-            kept = find_payload(reader, result.artifact_id)
+            # A header that was written anew belongs to the artifact that the candidate became.
+            row = get_candidate(reader, candidate.id)
+            kept = find_payload(reader, row.artifact_id or result.artifact_id)
         if kept is not None and kept.digest != result.payload_digest.value:
             # The same content came again: the payload that counts is the first one's.
             vault.delete(result.payload_digest)

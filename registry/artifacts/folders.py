@@ -60,7 +60,9 @@ def partner_of(name: str) -> str | None:
 
 def name_of_pair(name: str) -> str:
     """Return what people call the pair that the file `name` is one of: the name without the word."""
-    neutral = re.sub(r"[-_ ]?(?<![a-z])(high|low)[-_ ]?noise(?![a-z])", "", name, flags=re.IGNORECASE)
+    neutral = re.sub(
+        r"[-_ ]?(?<![a-z])(high|low)[-_ ]?noise(?![a-z])", "", name, flags=re.IGNORECASE
+    )
     return neutral if not neutral.startswith(".") else name
 
 

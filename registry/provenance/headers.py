@@ -46,14 +46,17 @@ class KeptHeader:
     kept_at: datetime
 
 
-def keep_header(tx: Transaction, new: NewHeader, now: datetime) -> None:
+def keep_header(
+    tx: Transaction, new: NewHeader, now: datetime, *, artifact_id: str | None = None
+) -> None:
     """Keep the original header of a file, once for each file.
 
-    If an artifact holds that file, it is sealed under the artifact's subject, else under one of its own.
+    If an artifact holds that file (or `artifact_id` says which it belongs to), it is sealed under the
+    artifact's subject, else under one of its own.
     """
     if tx.session.get(HeaderRow, new.file_sha256) is not None:
         return
-    artifact_id, subject_id = _owner(tx, new.file_sha256, now)
+    artifact_id, subject_id = _owner(tx, new.file_sha256, artifact_id, now)
     cell = _cell(new.file_sha256)
     row = HeaderRow(
         file_sha256=new.file_sha256,
@@ -108,14 +111,19 @@ def choose_header(reader: Reader, body_sha256: str, digits: str | None = None) -
     )
 
 
-def _owner(tx: Transaction, file_sha256: str, now: datetime) -> tuple[str | None, str]:
-    row = tx.session.scalar(
-        select(ArtifactRow)
-        .join(HashRow, HashRow.artifact_id == ArtifactRow.id)
-        .where(HashRow.value == file_sha256, HashRow.algorithm == _SHA256)
-        .order_by(ArtifactRow.taken_at, ArtifactRow.id)
-        .limit(1)
-    )
+def _owner(
+    tx: Transaction, file_sha256: str, artifact_id: str | None, now: datetime
+) -> tuple[str | None, str]:
+    if artifact_id is not None:
+        row = tx.session.get(ArtifactRow, artifact_id)
+    else:
+        row = tx.session.scalar(
+            select(ArtifactRow)
+            .join(HashRow, HashRow.artifact_id == ArtifactRow.id)
+            .where(HashRow.value == file_sha256, HashRow.algorithm == _SHA256)
+            .order_by(ArtifactRow.taken_at, ArtifactRow.id)
+            .limit(1)
+        )
     if row is not None:
         return row.id, row.subject_id
     return None, create_subject(tx, "artifact", now)
