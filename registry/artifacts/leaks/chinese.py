@@ -52,14 +52,14 @@ def _is_date(text: str) -> bool:
 
 _CREDIT_CHARACTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 # Who registered it (first character), and what kinds of bodies that office registers (second).
-CREDIT_CODE = re.compile(
+_CREDIT_CODE = re.compile(
     r"(?:[159N][1239]|[234678][1-9]|A[19]|Y1)[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}", re.ASCII
 )
 
 
 def is_credit_code(text: str) -> bool:
     """Return whether `text` is a unified social credit code (18 characters) whose check character fits."""
-    if not CREDIT_CODE.fullmatch(text):
+    if not _CREDIT_CODE.fullmatch(text):
         return False
     # 100000 is the state administration itself, which registers the largest companies.
     if text[2:4] not in _PROVINCES and text[2:8] != "100000":
@@ -71,13 +71,13 @@ def is_credit_code(text: str) -> bool:
     return _CREDIT_CHARACTERS[-total % 31] == text[17]
 
 
-ORGANISATION_CODE = re.compile(r"[0-9A-Z]{8}-?[0-9X]", re.ASCII)
+_ORGANISATION_CODE = re.compile(r"[0-9A-Z]{8}-?[0-9X]", re.ASCII)
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def is_organisation_code(text: str) -> bool:
     """Return whether `text` (8 characters, a dash or none, 1 check character) is an organisation code."""
-    if not ORGANISATION_CODE.fullmatch(text):
+    if not _ORGANISATION_CODE.fullmatch(text):
         return False
     total = sum(
         int(character, 36) * weight

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from registry.artifacts.leaks.cards import is_card_number
 from registry.artifacts.leaks.chinese import (
-    CREDIT_CODE,
     IDENTITY_CHARS,
     is_credit_code,
     is_identity_number,
@@ -32,7 +31,10 @@ _RUN = re.compile(r"[0-9](?:[ -]?[0-9]){10,}+")
 _GROUP = re.compile(r"[0-9]++")
 _FEWEST, _MOST = 11, 19
 # How people write numbers in groups: mobile numbers, cards, identity numbers.
-_SHAPES = frozenset({(3, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 3), (6, 8, 4), (6, 4, 4, 4)})
+# Identity numbers that end in X have one digit less.
+_SHAPES = frozenset(
+    {(3, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 3), (6, 8, 4), (6, 8, 3), (6, 4, 4, 4), (6, 4, 4, 3)}
+)
 _LAST_GROUPS = frozenset(shape[-1] for shape in _SHAPES)
 _SHORTEST_SHAPE, _LONGEST_SHAPE = 3, 5
 _CHINA = ("86", "0086")
@@ -46,7 +48,7 @@ _COUNTED_WORDS = (
     " crc crc32 sha256 started finished runtime duration total ns ms us ctime mtime noise iter iters elapsed"
 )
 _COUNTED = frozenset(_COUNTED_WORDS.split())
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_WORDS = re.compile(r"[A-Z]?[a-z]++|[A-Z]++|[0-9]++")
 # ComfyUI's workflows hold seeds of up to 20 digits without a name, followed by what to do with them.
 _SEED_FOLLOWS = re.compile(r'\s{0,4}+,\s{0,4}+"(?:fixed|randomize|increment|decrement)"')
 
@@ -140,8 +142,11 @@ def _is_counted(passage: Passage, number: _Number) -> bool:
     return _SEED_FOLLOWS.match(passage.text, number.end) is not None
 
 
+_CREDIT_FORM = re.compile(r"[1-9ANY][1-9][0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}", re.ASCII)
+
+
 def _credit_codes(passage: Passage) -> Iterator[Hit]:
-    for match in CREDIT_CODE.finditer(passage.text):
+    for match in _CREDIT_FORM.finditer(passage.text):
         code = match[0]
         if not passage.stands_alone(*match.span()) or is_identity_number(code):
             continue

@@ -6,6 +6,7 @@ Everything here is one pass over its input, and nothing grows: a value of 16 MiB
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,15 +39,42 @@ _PLAIN = _plain_table()
 _ODD = re.compile("[" + "".join(map(re.escape, map(chr, _PLAIN))) + "]")
 
 
+_LOWER_ASCII = {ord(upper): upper.lower() for upper in string.ascii_uppercase}
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A text to scan; what stands just before a number or a token is its context."""
 
     text: str
+    lowered: str
+
+    @classmethod
+    def of(cls, text: str) -> Passage:
+        """Return the passage of `text`."""
+        lowered = text.lower()
+        # Some letters become two in lower case: then places would not agree, and only A to Z matter.
+        same = len(lowered) == len(text)
+        return cls(text, lowered if same else text.translate(_LOWER_ASCII))
+
+    def windows(self, words: tuple[str, ...], back: int, ahead: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of the text around each of `words` (lower case).
+
+        A window is `back` characters before the word and `ahead` after its first; at least half of these
+        follow every word, and no character is in more than a few windows, however close the words stand.
+        """
+        for word in words:
+            covered = 0
+            place = self.lowered.find(word)
+            while place >= 0:
+                if place + ahead // 2 > covered or not covered:
+                    covered = place + ahead
+                    yield max(place - back, 0), covered
+                place = self.lowered.find(word, place + 1)
 
     def before(self, start: int) -> str:
         """Return what stands just before `start`, in lower case."""
-        return self.text[max(start - CONTEXT_CHARS, 0) : start].lower()
+        return self.lowered[max(start - CONTEXT_CHARS, 0) : start]
 
     def label_before(self, start: int) -> str:
         """Return the name that `start` is the value of, as in `"seed": 12` or `seed=12`; else ''."""
@@ -65,6 +93,20 @@ class Passage:
             and (_is_word(text[end]) or (text[end] == "." and text[end + 1 : end + 2].isdecimal()))
         )
 
+    def is_code(self, start: int, end: int) -> bool:
+        """Return whether `text[start:end]`, the value of a name, is a name itself, as in source code.
+
+        What is quoted, has a digit or a dash, or stands behind a colon to the end of its line is none.
+        """
+        text = self.text
+        if text[start - 1 : start] in ("'", '"') or _NOT_A_NAME.search(text, start, end):
+            return False
+        head = text[max(start - CONTEXT_CHARS, 0) : start].rstrip()
+        return not (head.endswith(":") and text[end : end + 1] in ("", *"\r\n,}\"'"))
+
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z_.]")
+
 
 def _is_word(character: str) -> bool:
     # Not str.isalnum: Chinese text touches numbers without a space.
@@ -77,7 +119,11 @@ def _is_fraction(two: str) -> bool:
 
 def normalised(text: str) -> str:
     """Return `text` with full-width digits, dashes of all kinds and odd spaces made plain ASCII."""
-    return text if text.isascii() or not _ODD.search(text) else text.translate(_PLAIN)
+    return text if text.isascii() else _ODD.sub(_plain, text)
+
+
+def _plain(match: re.Match[str]) -> str:
+    return _PLAIN[ord(match[0])] or ""
 
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)

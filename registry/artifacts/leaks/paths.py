@@ -61,14 +61,23 @@ def _begins(text: str, start: int) -> bool:
     return start == 0 or not (text[start - 1].isalnum() or text[start - 1] in "/\\._-")
 
 
+_DRIVE_COLON = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]:$", re.ASCII)
+
+
+def _is_long(match: re.Match[str]) -> bool:
+    return match[2] is not None and not _NOT_A_ROOT.fullmatch(match[1])
+
+
 def _is_posix(text: str, match: re.Match[str]) -> bool:
     start, root = match.start(), match[1]
-    if start and (text[start - 1].isalnum() or text[start - 1] in "/\\.:~<_-%&#@+"):
-        # A drive's colon is counted as a path of Windows; after other colons stands a POSIX path.
+    before = text[start - 1] if start else " "
+    if before in "/\\.~<_-%&#@+" or (before.isascii() and before.isalnum()):
         after_file = text.startswith(_FILE_URL, max(start - len(_FILE_URL), 0))
-        after_colon = text[start - 1] == ":" and not text[max(start - 2, 0) : start - 1].isalpha()
-        return after_file or (after_colon and root in _ROOTS)
-    return root in _ROOTS or (match[2] is not None and not _NOT_A_ROOT.fullmatch(root))
+        return after_file
+    if before == ":" and _DRIVE_COLON.search(text, max(start - 3, 0), start):
+        return False  # counted as a path of Windows
+    # Chinese text touches a path without a space.
+    return root in _ROOTS or (not before.isalnum() and _is_long(match))
 
 
 _USER = re.compile(rf"[/\\](?:home|Users|Documents and Settings)[/\\]{{1,2}}({_NAME})")
@@ -79,7 +88,7 @@ _USER_LABEL = re.compile(
 # Accounts that a machine comes with name nobody.
 _NOBODY_WORDS = (
     "root user users ubuntu debian admin administrator runner jovyan ec2-user azureuser public default shared"
-    " all guest docker app none null true false www-data nobody anonymous username your_username your-username"
+    " all guest docker app none null str string true false www-data nobody anonymous username your_username your-username"
     " you name kaggle colab vscode codespace work data project projects model models"
 )
 _NOBODY = frozenset(_NOBODY_WORDS.split())
@@ -92,7 +101,9 @@ def scan_users(passage: Passage) -> Iterator[Hit]:
     text = passage.text
     for pattern in _user_patterns(text):
         for match in pattern.finditer(text):
-            if match[1].lower() not in _NOBODY and not _in_web_address(text, match.start()):
+            if match[1].lower() in _NOBODY or _in_web_address(text, match.start()):
+                continue
+            if pattern is not _USER_LABEL or not passage.is_code(*match.span(1)):
                 yield Hit("user-name", Certainty.PATTERN)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from registry.artifacts.leaks.hits import Hit
 from registry.artifacts.leaks.leak import Certainty
+from registry.artifacts.leaks.passages import CONTEXT_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
 _NAMED = re.compile(
     r"\bgps|\blat\b|latitude|\blon\b|\blng\b|longitude|coordinate|\bgeo|location|经度|纬度|坐标|定位"
 )
-_ANY_NAME = re.compile(r"(?i:gps|lat|lon|lng|coord|geo|location)|经度|纬度|坐标|定位")
+_WORDS = ("gps", "lat", "lon", "lng", "coord", "geo", "location", "经度", "纬度", "坐标", "定位")
+_WINDOW_CHARS = 2 * (CONTEXT_CHARS + 48)
 _PAIR = re.compile(
     r"(-?[0-9]{1,3}\.[0-9]{3,17}+)\s{0,3}+[,;/ ]\s{0,3}+(-?[0-9]{1,3}\.[0-9]{3,17}+)(?![0-9.])"
 )
 _LATITUDE = re.compile(
-    r"(?i:(?:gps[_ ]?)?lat(?:itude)?)[\"']?\s{0,3}+[:=]\s{0,3}+[\"']?(-?[0-9]{1,2}\.[0-9]{3,17})"
+    r"(?i:(?:gps[_ ]?)?\blat(?:itude)?[\"']?\s{0,3}+[:=]|纬度[\"']?\s{0,3}+[:=]?)\s{0,3}+[\"']?(-?[0-9]{1,2}\.[0-9]{3,17})"
 )
-_LATITUDE_ZH = re.compile(r"纬度[\"']?\s{0,3}+[:=]?\s{0,3}+[\"']?(-?[0-9]{1,2}\.[0-9]{3,17})")
 _ISO_6709 = re.compile(
-    r"[+-][0-9]{2}(?:[0-9]{2}){0,2}(?:\.[0-9]{1,8})?[+-][0-9]{3}(?:[0-9]{2}){0,2}(?:\.[0-9]{1,8})?"
-    r"(?:[+-][0-9]{1,6}(?:\.[0-9]{1,4})?)?(?:CRS[A-Za-z0-9_]{1,16})?/"
+    r"[+-][0-9]{2}(?:[0-9]{2}){0,2}(?:\.[0-9]{1,8}+)?[+-][0-9]{3}(?:[0-9]{2}){0,2}(?:\.[0-9]{1,8}+)?"
+    r"(?:[+-][0-9]{1,6}+(?:\.[0-9]{1,4}+)?)?(?:CRS[A-Za-z0-9_]{1,16}+)?/"
 )
-_GEO_URI = re.compile(r"geo:-?[0-9]{1,2}(?:\.[0-9]{1,17})?,-?[0-9]{1,3}(?:\.[0-9]{1,17})?")
+_GEO_URI = re.compile(r"geo:-?[0-9]{1,2}(?:\.[0-9]{1,17}+)?,-?[0-9]{1,3}(?:\.[0-9]{1,17}+)?")
 _DEGREES = re.compile(
-    r"[0-9]{1,2}\s?[°度]\s?[0-9]{1,2}\s?['\u2032\u2019分]\s?(?:[0-9]{1,2}(?:\.[0-9]{1,6})?\s?(?:[\"\u2033\u201d秒]|'')?\s?)?[NSns北南]"
+    r"[0-9]{1,2}+\s?[°度]\s?[0-9]{1,2}+\s?['\u2032\u2019分]\s?(?:[0-9]{1,2}+(?:\.[0-9]{1,6}+)?\s?(?:[\"\u2033\u201d秒]|'')?\s?)?[NSns北南]"
 )
 _MOST_LATITUDE, _MOST_LONGITUDE = 90.0, 180.0
 
@@ -46,18 +47,22 @@ def scan_places(passage: Passage) -> Iterator[Hit]:
     ):
         if anchor in text:
             yield from (Hit("gps", Certainty.CHECKED) for _ in pattern.finditer(text))
-    if _ANY_NAME.search(text):
-        yield from _named(passage)
-
-
-def _named(passage: Passage) -> Iterator[Hit]:
-    for match in _PAIR.finditer(passage.text):
-        if _is_place(match[1], match[2]) and _NAMED.search(passage.before(match.start())):
-            yield Hit("gps", Certainty.PATTERN)
-    for pattern in (_LATITUDE, _LATITUDE_ZH):
-        for match in pattern.finditer(passage.text):
-            if abs(float(match[1])) <= _MOST_LATITUDE:
+    seen: set[int] = set()
+    for start, end in passage.windows(_WORDS, 0, _WINDOW_CHARS):
+        for place in _named(passage, start, end):
+            if place not in seen:
+                seen.add(place)
                 yield Hit("gps", Certainty.PATTERN)
+
+
+def _named(passage: Passage, start: int, end: int) -> Iterator[int]:
+    """Yield where a place begins."""
+    for match in _PAIR.finditer(passage.text, start, end):
+        if _is_place(match[1], match[2]) and _NAMED.search(passage.before(match.start())):
+            yield match.start()
+    for match in _LATITUDE.finditer(passage.text, start, end):
+        if abs(float(match[1])) <= _MOST_LATITUDE:
+            yield match.start(1)
 
 
 def _is_place(first: str, second: str) -> bool:

@@ -44,7 +44,7 @@ def scan_text(text: str, *, label: str = "") -> tuple[Found, ...]:
     checked: set[str] = set()
     for reading in () if _says_nothing(text, label) else readings(text):
         here: Counter[str] = Counter()
-        for hit in _hits(Passage(f"{label}: {reading}" if label else reading)):
+        for hit in _hits(Passage.of(f"{label}: {reading}" if label else reading)):
             here[hit.kind] += 1
             if hit.certainty is Certainty.CHECKED:
                 checked.add(hit.kind)
@@ -57,7 +57,7 @@ def scan_text(text: str, *, label: str = "") -> tuple[Found, ...]:
 
 # Most values in a header are a word or a number: they are looked at only where their name calls for it.
 _PLAIN_VALUE = re.compile(r"[A-Za-z_]{0,16}+|-?[0-9.e-]{0,10}+", re.ASCII)
-_PLAIN_LABEL = re.compile(r"(?!.*(?:pass|pwd|lat|host|user))[a-z_.]{0,40}", re.ASCII)
+_PLAIN_LABEL = re.compile(r"(?!.{0,40}(?:pass|pwd|lat|host|user))[a-z_.]{0,40}", re.ASCII)
 
 
 def _says_nothing(text: str, label: str) -> bool:

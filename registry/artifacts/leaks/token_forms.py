@@ -83,7 +83,7 @@ DISTINCT_FORMS: tuple[TokenForm, ...] = (
     _form("telegram", ":AA", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
     _form("discord", ".", r"[MNO](?<![A-Za-z0-9_-][MNO])[A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,40}(?![A-Za-z0-9_-])", entropy=4.0),
     _form("package-index", "pypi-AgEI npm_", r"(?:pypi-AgEI[A-Za-z0-9_-]{50,1000}+|npm_[A-Za-z0-9]{36}(?![A-Za-z0-9]))"),
-    _form("hosting", "gsk_ nvapi- rpa_ xai- pplx- dop_v1_ tskey- hvs.", r"(?:gsk_[A-Za-z0-9]{48,60}|nvapi-[A-Za-z0-9_-]{60,80}|rpa_[A-Z0-9]{40,50}|xai-[A-Za-z0-9]{70,90}|pplx-[A-Za-z0-9]{40,60}|dop_v1_[0-9a-f]{64}|tskey-[a-z]{2,10}-[A-Za-z0-9-]{20,80}|hvs\.[A-Za-z0-9_-]{24,200})"),
+    _form("hosting", "gsk_ nvapi- rpa_ xai- pplx- dop_v1_ tskey- hvs.", r"(?:gsk_[A-Za-z0-9]{48,60}|nvapi-[A-Za-z0-9_-]{60,80}+|rpa_[A-Z0-9]{40,50}|xai-[A-Za-z0-9]{70,90}|pplx-[A-Za-z0-9]{40,60}|dop_v1_[0-9a-f]{64}|tskey-[a-z]{2,10}-[A-Za-z0-9-]{20,80}+|hvs\.[A-Za-z0-9_-]{24,200}+)"),
 )  # fmt: skip
 
 # Nothing but letters and digits: only where a word before says what they are.
