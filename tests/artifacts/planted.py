@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 from registry.artifacts.leaks.scan import scan_text
@@ -76,6 +77,11 @@ def wrapped(text: str) -> str:
     return json.dumps({"datasets": json.dumps([{"tags": {f"photo, {text} ,": 3}}])})
 
 
+def wide(text: str) -> str:
+    """Return `text` (ASCII) in the full-width characters of Chinese input methods."""
+    return "".join(chr(ord(character) + 0xFEE0) for character in text)
+
+
 def in_folder(folder: Path, files: dict[str, bytes]) -> Path:
     """Write `files` (relative name to content) below `folder` and return it."""
     for name, data in files.items():
@@ -83,3 +89,17 @@ def in_folder(folder: Path, files: dict[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG of these chunks (type, content) and no pixels."""
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in (*chunks, (b"IEND", b"")):
+        data += len(content).to_bytes(4, "big") + kind + content
+        data += zlib.crc32(kind + content).to_bytes(4, "big")
+    return data
+
+
+def png_with_text(content: bytes) -> bytes:
+    """Return a PNG with one tEXt chunk."""
+    return png((b"tEXt", content))

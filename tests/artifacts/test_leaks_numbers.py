@@ -13,7 +13,7 @@ from registry.artifacts.leaks.chinese import (
     is_registration_number,
 )
 from registry.artifacts.leaks.scan import scan_text
-from tests.artifacts.planted import count, kinds
+from tests.artifacts.planted import count, kinds, wide
 from tests.sheet import rows
 
 # Published: the annexes of GB 11643-1999, GB 32100-2015, GB 11714-1997 and GS 15-2006, python-stdnum, and
@@ -41,7 +41,7 @@ CREDIT_CHARACTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
         "990105194912310020",  # no such province
         "11010519491331002X",  # no such month
         "11010519490229002X",  # no such day
-        "1101051949123100２X",
+        f"1101051949123100{wide('2')}X",
         "11010519491231002",
     ],
 )
@@ -168,7 +168,7 @@ def test_old_numbers_are_named_with_less_certainty() -> None:
     "text",
     [
         "13812345678",
-        "电话13812345678，谢谢",
+        "电话13812345678\uff0c谢谢",
         "10_13812345678_v2",
         "138-1234-5678",
         "138 1234 5678",
@@ -176,7 +176,7 @@ def test_old_numbers_are_named_with_less_certainty() -> None:
         "+8613812345678",
         "8613812345678",
         "008613812345678",
-        "１３８１２３４５６７８",
+        wide("13812345678"),
         "138\u20111234\u20115678",
         "138\u200b1234\u200b5678",
         "13812345678.",

@@ -20,7 +20,7 @@ from registry.artifacts.leaks.passages import Passage, decoded, normalised, prin
 from registry.artifacts.leaks.scan import leaks_in_text, scan_text
 from registry.artifacts.leaks.token_forms import DISTINCT_FORMS, NAMED_FORMS
 from registry.artifacts.leaks.tokens import entropy_bits
-from tests.artifacts.planted import count, hexes, kinds, letters, secrets, wrapped
+from tests.artifacts.planted import count, hexes, kinds, letters, secrets, wide, wrapped
 
 # -- what is none
 
@@ -116,7 +116,7 @@ def test_a_token_is_counted_once_whatever_it_is_called() -> None:
         ("/cluster/home/aliddell/x", {"path", "user-name"}),
         ("file:///home/aliddell/x", {"path", "user-name"}),
         ("dir=/mnt/d/x", {"path"}),
-        ("路径：/data/客户/图", {"path"}),
+        ("路径\uff1a/data/客户/图", {"path"}),
         ("/odd/place/x", {"path"}),
         ("/only/two", set()),
         ("~/sets", {"path"}),
@@ -148,7 +148,7 @@ def test_paths_users_and_machines(text: str, found: set[str]) -> None:
         "31°13'49\"N",
         "北纬31度13分49秒北",
         '{"lat": 31.23041, "lon": 121.47370}',
-        "经度，纬度: 121.473701, 31.230416",
+        "经度\uff0c纬度: 121.473701, 31.230416",
         "coordinates [31.230416, 121.473701]",
     ],
 )
@@ -157,7 +157,7 @@ def test_places_are_found_where_they_are_named(text: str) -> None:
 
 
 def test_gbk_logs_and_utf16_are_read() -> None:
-    text = "训练集：D:\\客户\\图 13812345678"
+    text = "训练集\uff1aD:\\客户\\图 13812345678"
     for data in (text.encode("gb18030"), text.encode("utf-16"), text.encode("utf-8")[:-1]):
         assert "path" in kinds(decoded(data))
 
@@ -194,7 +194,7 @@ PIECES = st.sampled_from(
         "\ud800",
         "İ",
         "ﷺ",
-        "Ａ",
+        wide("A"),
         "1" * 30,
     ]
 )
@@ -295,7 +295,7 @@ def calls(work: Callable[[], object]) -> int:
 HOSTILE = [
     "a", "1", "1 ", "12345678901 ", "138-1234-5678-", "/", "/a", "/home/x ", "@", "a@b.c ", "a.a@", "eyJ", "sk-",
     "MNO", "\\", "\\u4e2d", '{"\\\\', "key: ", "password=a1b2c3", "wandb key " + "a" * 40 + " ", "+1 ", "lat=1.2345 ",
-    "gps 1.2345,", "://a:", "a-1.local ", "host=a1 ", "Ａ", "AccountKey=", "aws secret " + "Ab1" * 13 + "c ", "C:/", " ~/a",
+    "gps 1.2345,", "://a:", "a-1.local ", "host=a1 ", wide("A"), "AccountKey=", "aws secret " + "Ab1" * 13 + "c ", "C:/", " ~/a",
 ]  # fmt: skip
 
 

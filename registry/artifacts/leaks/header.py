@@ -106,12 +106,14 @@ def base_path_leak() -> Leak:
     return make_leak(place, "path", what=_BASE_PATH, sensitivity=Sensitivity.HIGH)
 
 
-def leaks_of_setting(name: str, text: str) -> tuple[Leak, ...]:
+def leaks_of_setting(name: str, text: str, *, place: str) -> tuple[Leak, ...]:
     """Return what the setting `name` of an adapter_config.json tells; `text` is its value as JSON."""
-    place = f"{CONFIG_NAME}:{name}"
     found = leaks_in_text(place, text, label=name)
     if name == "base_model_name_or_path":
         return tuple(leak for leak in found if leak.kind != "path")
-    if name == "auto_mapping" and not _is_empty(text):
+    tells = name == "auto_mapping" or (
+        name == "revision" and text.strip('"') not in _USUAL_REVISIONS
+    )
+    if tells and not _is_empty(text):
         return (make_leak(place, "custom-code"), *found)
     return found

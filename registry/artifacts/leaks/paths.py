@@ -72,8 +72,7 @@ def _is_posix(text: str, match: re.Match[str]) -> bool:
     start, root = match.start(), match[1]
     before = text[start - 1] if start else " "
     if before in "/\\.~<_-%&#@+" or (before.isascii() and before.isalnum()):
-        after_file = text.startswith(_FILE_URL, max(start - len(_FILE_URL), 0))
-        return after_file
+        return text.startswith(_FILE_URL, max(start - len(_FILE_URL), 0))
     if before == ":" and _DRIVE_COLON.search(text, max(start - 3, 0), start):
         return False  # counted as a path of Windows
     # Chinese text touches a path without a space.

@@ -99,4 +99,5 @@ def _in_config(place: str, data: bytes) -> Iterator[Leak]:
     for name, value in settings.items():
         if name == "base_model_name_or_path" and isinstance(value, str) and is_path(value):
             yield base_path_leak()
-        yield from leaks_of_setting(shown_name(name), json.dumps(value, ensure_ascii=False))
+        text = json.dumps(value, ensure_ascii=False)
+        yield from leaks_of_setting(name, text, place=f"{place}:{shown_name(name)}")

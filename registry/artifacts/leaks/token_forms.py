@@ -14,7 +14,7 @@ from dataclasses import dataclass
 class TokenForm:
     """One form: `anchors` are words of which one must stand in the text, or in lower case if `near`.
 
-    `alone` says that no letter, digit, `_` or `-` may touch it on the left: its beginning is a word that
+    `alone` says that no letter, digit or dash may touch it on the left: its beginning is a word that
     other words end in.
     """
 

@@ -69,7 +69,7 @@ def _is_touched(text: str, start: int) -> bool:
     return (
         start > 0
         and text[start - 1].isascii()
-        and (text[start - 1].isalnum() or text[start - 1] in "_-")
+        and (text[start - 1].isalnum() or text[start - 1] == "-")
     )
 
 
