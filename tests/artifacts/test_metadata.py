@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
+from registry.artifacts.leaks.kinds import KINDS
 from registry.artifacts.metadata import (
+    Leak,
     Sensitivity,
     base_model_of,
     find_leaks,
     leaks_of_config,
     leaks_of_files,
+    scan_side_file,
 )
 from registry.formats.adapter_config import parse_adapter_config
+from tests.artifacts.planted import png_with_text, secrets
 from tests.sheet import rows
 
 
@@ -30,20 +35,106 @@ def test_every_known_key_has_the_sensitivity_of_the_table(row: dict[str, Any]) -
     assert sensitivity(row["key"].replace("*", "dropout_rate")) == row["sensitivity"]
 
 
+# What a row of the sheet names, as files: folders and lists are written out.
+SIDE_FILES = {
+    "runs/*hostname*": [
+        "runs/Feb16_10-26-39_gpu-box-3/events.out.tfevents.1771234567.gpu-box-3.1.0"
+    ],
+    "samples/, sample/, validation_images/, image_*.png": [
+        "samples/1771234567890__000000250_0.jpg",
+        "sample/alice_e000010_00_20260216102639.png",
+        "samples/0 - a photo of alice/2026-training-sample-1",
+        "validation_images/step_1_a.png",
+        "image_0.png",
+    ],
+    "optimizer.pt/.bin, scheduler.pt, rng_state*.pth, random_states_*.pkl": [
+        "optimizer.pt",
+        "optimizer.bin",
+        "scheduler.pt",
+        "rng_state_0.pth",
+        "random_states_0.pkl",
+    ],
+}
+SETTINGS = {
+    "adapter_config.json:base_model_name_or_path": {"base_model_name_or_path": "/home/alice/m"},
+    "adapter_config.json:revision/auto_mapping": {
+        "revision": "client-17",
+        "auto_mapping": {"base_model_class": "SecretModel", "parent_library": "secret"},
+    },
+}
+
+
 @pytest.mark.parametrize(
-    "key",
-    [row["key"] for row in rows("metadata_keys") if row["writer"] == "side files"],
+    "row",
+    [row for row in rows("metadata_keys") if row["writer"] == "side files"],
+    ids=lambda row: str(row["key"]),
 )
-def test_every_known_side_file_is_a_leak(key: str) -> None:
-    names = {
-        "runs/*hostname*": None,  # a folder: only files of the adapter's own folder are looked at
-        "samples/, sample/, validation_images/, image_*.png": "image_0.png",
-        "optimizer.pt/.bin, scheduler.pt, rng_state*.pth, random_states_*.pkl": "random_states_0.pkl",
+def test_every_known_side_file_is_a_leak(row: dict[str, Any]) -> None:
+    key = row["key"]
+    if key in SETTINGS:
+        config = json.dumps({"peft_type": "LORA", **SETTINGS[key]}).encode()
+        found = scan_side_file("adapter_config.json", config)
+        settings = SETTINGS[key]
+        assert {f"adapter_config.json:{name}" for name in settings} <= {leak.key for leak in found}
+    else:
+        names = SIDE_FILES.get(key, [key])
+        found = leaks_of_files(names)
+        assert len(found) == len(names)
+    assert row["sensitivity"] in {leak.sensitivity for leak in found}
+
+
+def test_the_sheet_is_known_to_the_last_row() -> None:
+    keys = {row["key"] for row in rows("metadata_keys")}
+    assert {*SIDE_FILES, *SETTINGS} <= keys or not keys
+
+
+@pytest.mark.parametrize("row", header_keys(), ids=lambda row: str(row["key"]))
+def test_every_finding_says_what_it_is_and_what_to_do(row: dict[str, Any]) -> None:
+    for leak in find_leaks([(row["key"].replace("*", "dropout_rate"), "x")]):
+        assert leak.kind in KINDS
+        assert leak.advice == KINDS[leak.kind].advice
+        assert KINDS[leak.kind].why in leak.reason
+        assert (leak.count, leak.certainty) == (1, "table")
+
+
+def test_a_leak_can_be_made_of_what_it_had_to_have() -> None:
+    leak = Leak("key", Sensitivity.HIGH, "reason")
+    assert (leak.kind, leak.advice, leak.count) == ("unknown", "", 1)
+
+
+@pytest.mark.parametrize("row", rows("adapters"), ids=lambda row: str(row["id"]))
+def test_values_of_real_headers_add_no_findings(row: dict[str, Any]) -> None:
+    found = find_leaks(row["metadata"].items())
+    assert all(leak.certainty == "table" for leak in found)
+    assert len({leak.key for leak in found}) == len(found)
+
+
+def test_values_of_harmless_keys_are_read_too() -> None:
+    found = find_leaks([("ss_network_args", '{"cache": "/home/aliddell/x"}')])
+    assert {(leak.key, leak.kind) for leak in found} == {
+        ("ss_network_args", "path"),
+        ("ss_network_args", "user-name"),
     }
-    name = names.get(key, key)
-    if name is None or name.startswith("adapter_config.json:"):
-        return
-    assert leaks_of_files([name])
+
+
+@pytest.mark.parametrize("kind", secrets())
+def test_folders_and_tags_are_read_wherever_they_are_nested(kind: str) -> None:
+    text = json.dumps({f"10_x {secrets()[kind]} y": {"tag": 1}})
+    assert kind in {leak.kind for leak in find_leaks([("ss_tag_frequency", text)])}
+
+
+def test_a_number_in_a_key_is_not_repeated_by_naming_the_key() -> None:
+    found = find_leaks([("format", "pt"), ("client_13812345678", "x")])
+    assert {leak.kind for leak in found} == {"unknown-key", "cn-mobile"}
+    assert "13812345678" not in repr(found)
+    assert {leak.key for leak in found} == {"key number 2 (18 characters)"}
+
+
+def test_an_embedded_image_is_read() -> None:
+    url = "data:image/png;base64," + base64.b64encode(png_with_text(b"parameters\0alice")).decode()
+    found = find_leaks([("modelspec.thumbnail", url)])
+    assert {leak.kind for leak in found} == {"image", "prompt"}
+    assert find_leaks([("modelspec.thumbnail", "data:image/png;base64,!!!")])
 
 
 def test_a_key_in_no_table_is_a_leak() -> None:

@@ -1,0 +1,1 @@
+"""What the header and the side files of an adapter tell about people, machines and data."""
