@@ -43,7 +43,7 @@ def tidy_command(
     """
     from daemon.custody.tidying import policy_of, refuse_own_state, seal_keys, tidy
     from registry.artifacts.folder_look import look_at
-    from registry.artifacts.tidying import plan_tidying
+    from registry.artifacts.tidying import Action, plan_tidying
     from registry.errors import UsageError
 
     settings, paths = _settings(config)
@@ -63,7 +63,8 @@ def tidy_command(
     emit(payload, as_json=as_json, human="\n".join(lines))
     if outcomes or (dry_run and plan.acting):
         _say_limits(root, outcomes)
-    if any(outcome.done == "left" for outcome in outcomes) or (outcomes and _young(plan)):
+    waiting = any(step.action is not Action.KEEP for step in _young(plan))
+    if not dry_run and (waiting or any(outcome.done == "left" for outcome in outcomes)):
         sys.exit(_PARTLY)
 
 
@@ -88,11 +89,15 @@ def _confirm(plan: Plan, *, yes: bool) -> None:
         return
     counted = Counter(step.action.value for step in plan.acting)
     asked = ", ".join(f"{action} {count}" for action, count in sorted(counted.items()))
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise UsageError(
             f"this would {asked} files", hint="look first with --dry-run; add --yes in a script"
         )
     click.confirm(f"{asked} files", abort=True, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _young(plan: Plan) -> tuple[Step, ...]:

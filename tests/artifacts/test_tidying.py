@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -42,6 +42,7 @@ from tests.artifacts.trainer_folders import (
     adapters_of,
     by_products_of,
     loss_database,
+    state_of,
     write_folder,
 )
 from tests.weights_files import write_lora
@@ -67,18 +68,6 @@ def planned(root: Path, policy: TidyPolicy) -> Plan:
 
 def tidied(root: Path, policy: TidyPolicy, keys: SealKeys | None = KEYS) -> tuple[Outcome, ...]:
     return tuple(carry_out(planned(root, policy), policy, keys))
-
-
-def state_of(root: Path, names: Iterable[str] | None = None) -> dict[str, tuple[object, ...]]:
-    """Return content and every time but the access time of the files (all, or those named)."""
-    paths = root.rglob("*") if names is None else (root / name for name in names)
-    found = {}
-    for path in paths:
-        status = path.lstat()
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        times = (status.st_mtime_ns, status.st_ctime_ns) if path.is_file() else ()
-        found[str(path.relative_to(root))] = (content, status.st_mode, status.st_ino, *times)
-    return found
 
 
 def opened(path: Path) -> bytes:
@@ -465,7 +454,7 @@ def killed_at(run: Path, call: int, keys: SealKeys) -> bool:
 def test_kill_at_any_instant_loses_nothing_and_the_next_run_ends_it(
     tmp_path: Path, keys: SealKeys
 ) -> None:
-    log = loss_database()
+    log = loss_database(16)
     instants = 0
     while True:
         run = tmp_path / str(instants)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -327,3 +327,15 @@ def by_products_of(listed: Listed) -> dict[str, Category]:
 def adapters_of(listed: Listed) -> set[str]:
     """Return the files that are the adapter's own."""
     return {name for name, (_, category) in listed.items() if category is None}
+
+
+def state_of(root: Path, names: Iterable[str] | None = None) -> dict[str, tuple[object, ...]]:
+    """Return content and every time but the access time of the files (all, or those named)."""
+    paths = root.rglob("*") if names is None else (root / name for name in names)
+    found = {}
+    for path in paths:
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        times = (status.st_mtime_ns, status.st_ctime_ns) if path.is_file() else ()
+        found[str(path.relative_to(root))] = (content, status.st_mode, status.st_ino, *times)
+    return found
