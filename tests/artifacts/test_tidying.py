@@ -6,13 +6,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from registry import durable
-from registry.artifacts import removal, sealed_beside, tidying
+from registry.artifacts import sealed_beside
 from registry.artifacts.byproduct_names import Category, Trainer
 from registry.artifacts.folder_look import look_at
 from registry.artifacts.reading import (
@@ -26,15 +25,25 @@ from registry.artifacts.sealed_beside import SealKeys, write_beside
 from registry.artifacts.tidying import (
     STILL_WRITTEN,
     Action,
-    Outcome,
-    Plan,
     TidyPolicy,
     carry_out,
     plan_tidying,
 )
 from registry.errors import UsageError
-from registry.sealing.identities import X25519Identity
-from registry.sealing.seal import open_bytes, seal_bytes
+from registry.sealing.seal import seal_bytes
+from tests.artifacts.tidy_rig import (
+    DAY_NS,
+    DELETING,
+    EVERYTHING,
+    KEYS,
+    ME,
+    PUBLIC,
+    REDACTING,
+    SEALING,
+    opened,
+    planned,
+    tidied,
+)
 from tests.artifacts.trainer_folders import (
     FOLDERS,
     SECRETS,
@@ -46,32 +55,6 @@ from tests.artifacts.trainer_folders import (
     write_folder,
 )
 from tests.weights_files import write_lora
-
-ME = X25519Identity.generate()
-KEYS = SealKeys(ME.recipient(), ME)
-PUBLIC = SealKeys(ME.recipient())
-DAY_NS = 86_400 * 10**9
-EVERYTHING = dict.fromkeys(Category, Action.SEAL)
-DELETING = TidyPolicy(dict.fromkeys(Category, Action.DELETE))
-SEALING = TidyPolicy(EVERYTHING)
-REDACTING = TidyPolicy({Category.TRAINING_LOG: Action.REDACT})
-
-
-def later(root: Path) -> int:
-    """Return a moment a day after the newest change in `root`."""
-    return max((path.lstat().st_ctime_ns for path in root.rglob("*")), default=0) + DAY_NS
-
-
-def planned(root: Path, policy: TidyPolicy) -> Plan:
-    return plan_tidying(look_at(root), policy, later(root))
-
-
-def tidied(root: Path, policy: TidyPolicy, keys: SealKeys | None = KEYS) -> tuple[Outcome, ...]:
-    return tuple(carry_out(planned(root, policy), policy, keys))
-
-
-def opened(path: Path) -> bytes:
-    return open_bytes(path.read_bytes(), [ME], max_bytes=1 << 30)
 
 
 @pytest.fixture
@@ -407,74 +390,6 @@ def test_nothing_outside_of_the_folder_is_touched(run: Path, tmp_path: Path) -> 
     before = state_of(outside)
     tidied(run, DELETING)
     assert state_of(outside) == before
-
-
-# --- a kill at any instant
-
-SEAMS: tuple[tuple[object, str], ...] = (
-    (durable.PendingFile, "commit"),
-    (durable.PendingFile, "settle"),
-    (sealed_beside, "atomic_write"),
-    (sealed_beside, "remove_durably"),
-    (tidying, "remove_exactly"),
-    (removal.os, "unlink"),
-    (removal.os, "fsync"),
-    (removal.os, "rename"),
-)
-
-
-def killed_at(run: Path, call: int, keys: SealKeys) -> bool:
-    """Tidy in a process that ends at the n-th dangerous instant; return whether it came to that."""
-    child = os.fork()
-    if child == 0:
-        left = iter(range(call))
-
-        def deadly(real: Callable[..., object]) -> Callable[..., object]:
-            def wrapped(*arguments: object, **named: object) -> object:
-                if next(left, None) is None:
-                    os._exit(9)
-                result = real(*arguments, **named)
-                if next(left, None) is None:
-                    os._exit(9)
-                return result
-
-            return wrapped
-
-        try:
-            for owner, name in SEAMS:
-                setattr(owner, name, deadly(getattr(owner, name)))
-            tidied(run, REDACTING, keys)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 9
-
-
-@pytest.mark.parametrize("keys", [KEYS, PUBLIC])
-def test_kill_at_any_instant_loses_nothing_and_the_next_run_ends_it(
-    tmp_path: Path, keys: SealKeys
-) -> None:
-    log = loss_database(16)
-    instants = 0
-    while True:
-        run = tmp_path / str(instants)
-        write_folder(run, {"loss_log.db": (log, None)})
-        struck = killed_at(run, instants, keys)
-        plain, copies = run / "loss_log.db", list(run.glob("*.age"))
-        held = [path for path in copies if opened(path) == log]
-        assert (plain.exists() and plain.read_bytes() == log) or held, instants
-        assert len(held) == len(copies), instants
-        tidied(run, REDACTING, keys)
-        assert not plain.exists()
-        assert opened(run / "loss_log.db.age") == log
-        assert (run / "loss_log.db.trend.json").is_file()
-        if keys.identity is not None:
-            names = sorted(path.name for path in run.iterdir())
-            assert names == ["loss_log.db.age", "loss_log.db.trend.json"], instants
-        if not struck:
-            break
-        instants += 1
-    assert instants > 15
 
 
 def test_digest_of_what_is_sealed_stands_nowhere_in_clear(small: Path) -> None:
