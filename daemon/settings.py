@@ -73,6 +73,41 @@ class DeliverySettings(_Strict):
     status_valid_days: int = Field(default=14, ge=1, le=366)
 
 
+TidyAction = Literal["keep", "seal", "delete"]
+
+
+class TidySettings(_Strict):
+    """What `loraseal tidy` does with each class of by-product; what is not named is only reported.
+
+    `recipient` is an age recipient to seal to instead of the registry's own. A folder in which anything
+    changed within `quiet_seconds` is not touched, a file within `settle_seconds` is left alone.
+    """
+
+    training_log: Literal["keep", "redact", "seal", "delete"] = "keep"
+    optimizer_state: TidyAction = "keep"
+    random_state: TidyAction = "keep"
+    scheduler_state: TidyAction = "keep"
+    gradients: TidyAction = "keep"
+    latent_cache: TidyAction = "keep"
+    text_cache: TidyAction = "keep"
+    augmented_copy: TidyAction = "keep"
+    sample_image: TidyAction = "keep"
+    training_config: TidyAction = "keep"
+    caption: TidyAction = "keep"
+    pickle: TidyAction = "keep"
+    training_state: TidyAction = "keep"
+    merged_model: TidyAction = "keep"
+    tokenizer_copy: TidyAction = "keep"
+    ema_weights: TidyAction = "keep"
+    model_card: TidyAction = "keep"
+    transient: TidyAction = "keep"
+    redacted_originals: Literal["seal", "delete"] = "seal"
+    least_records: int = Field(default=8, ge=2, le=1_000_000)
+    settle_seconds: float = Field(default=600.0, ge=0, le=31_536_000)
+    quiet_seconds: float = Field(default=300.0, ge=0, le=31_536_000)
+    recipient: str | None = None
+
+
 class Settings(BaseSettings):
     """Everything the daemon is told. Build it with `load_settings`."""
 
@@ -102,6 +137,7 @@ class Settings(BaseSettings):
     channel: dict[str, dict[str, str | int | bool]] = Field(default_factory=dict, repr=False)
     audit: AuditSettings = AuditSettings()
     delivery: DeliverySettings = DeliverySettings()
+    tidy: TidySettings = TidySettings()
 
     @property
     def channels(self) -> tuple[ChannelSettings, ...]:

@@ -77,6 +77,10 @@ AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
 POLICY_BYTES = 256 * 1024
 
+# Training logs that are redacted: whole in memory, one record a logged step.
+TRAINING_LOG_BYTES = 32 * 1024 * 1024
+TRAINING_LOG_RECORDS = 2_000_000
+
 # Commas, brackets and braces in a header: each can cost ~64 bytes of memory once parsed.
 SAFETENSORS_SEPARATORS = 2_000_000
 

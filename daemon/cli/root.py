@@ -47,6 +47,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "trace": ("registry.cli.queries:trace_command", "Find what a file or hash is."),
         "log": ("registry.cli.queries:log_command", "Read the transparency log."),
         "fsck": ("daemon.cli.checking:fsck_command", "Check vault, ledger and log."),
+        "tidy": (
+            "daemon.cli.tidying:tidy_command",
+            "Find what training left, and seal or remove it.",
+        ),
     },
     "Decide and deliver": {
         "recipient": ("daemon.cli.recipients:recipient", "Enrol recipients."),
