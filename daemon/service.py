@@ -25,6 +25,7 @@ from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
+from daemon.pipeline.pruning import prune
 from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
 from daemon.pipeline.render_step import render
@@ -101,6 +102,10 @@ class Service:
     stopping: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 
+    @property
+    def _watches(self) -> tuple[WatchSettings, ...]:
+        return self.shop.settings.watch
+
     def stop(self) -> None:
         """Ask everything to end."""
         self.stopping.set()
@@ -161,6 +166,7 @@ class Service:
             (RECONCILE_SECONDS, lambda: recall_revoked(self.shop)),
             (STATUS_SECONDS, lambda: keep_status_fresh(self.shop)),
             (RECONCILE_SECONDS, lambda: keep_head_fresh(self.shop)),
+            *((RECONCILE_SECONDS, partial(prune, self.shop, watch)) for watch in self._watches),
             (BEAT_SECONDS, self.beat),
         ]
         due = [0.0] * len(duties)
@@ -202,6 +208,8 @@ class Service:
         _guarded(lambda: recall_revoked(self.shop))
         _guarded(lambda: keep_status_fresh(self.shop))
         _guarded(lambda: keep_head_fresh(self.shop))
+        for watch in self._watches:
+            _guarded(partial(prune, self.shop, watch))
         if not self.stopping.is_set():
             self._say_what_is_left(seen)
 

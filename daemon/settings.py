@@ -25,12 +25,17 @@ class _Strict(BaseModel):
 
 
 class WatchSettings(_Strict):
-    """One trainer's output directory."""
+    """One trainer's output directory.
+
+    `keep_last` counts with `intermediates = "last"`. `delete_intermediates` removes the trainer's own files:
+    `sealed` those saves that are in the vault, `all` also those that are not kept; never a result.
+    """
 
     path: Path
     settle_seconds: float = Field(default=2.0, ge=0.1, le=3600)
     intermediates: Literal["none", "last", "every"] = "none"
     keep_last: int = Field(default=1, ge=1, le=1000)
+    delete_intermediates: Literal["never", "sealed", "all"] = "never"
 
 
 class RouteSettings(_Strict):

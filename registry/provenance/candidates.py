@@ -106,6 +106,18 @@ def get_candidate(reader: Reader, candidate_id: str) -> Candidate:
     return _candidate(reader, row)
 
 
+def find_candidate(reader: Reader, path: str, signature: str) -> Candidate | None:
+    """Return what was noted of a path in this very state, None if nothing was."""
+    keeper = require_keeper(reader)
+    row = reader.session.scalar(
+        select(CandidateRow).where(
+            CandidateRow.path_index == keeper.index(PATH_FIELD, path),
+            CandidateRow.signature_index == keeper.index(_SIGNATURE_FIELD, signature),
+        )
+    )
+    return None if row is None else _candidate(reader, row)
+
+
 def candidates_in(
     reader: Reader, state: CandidateState, *, limit: int = 1000
 ) -> tuple[Candidate, ...]:

@@ -26,7 +26,7 @@ from daemon.pipeline.render_step import render
 from daemon.pipeline.sighting import note_sighting
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
-from daemon.scan import Candidate, Readiness, WatchRules, scan
+from daemon.scan import Candidate, Intermediates, Readiness, WatchRules, scan
 from daemon.service import load_policy
 from daemon.settings import load_settings
 from registry.audits.runner import AuditWorker
@@ -140,7 +140,7 @@ def sql(registry: Registry, query: str, *values: object) -> list[tuple[object, .
 
 def sighted(path: Path) -> Candidate:
     """Return what the watcher sees of `path` a day after it was written."""
-    rules = WatchRules(settle_seconds=1.0)
+    rules = WatchRules(settle_seconds=1.0, intermediates=Intermediates.EVERY)
     newest = max(item.lstat().st_mtime_ns for item in [path, *path.rglob("*")])
     for seen in scan(path.parent, newest + 86_400_000_000_000, rules):
         if seen.candidate.path == path and seen.readiness is Readiness.READY:

@@ -1,0 +1,157 @@
+"""Deleting a trainer's saves: only by the owner's word, only exactly what was looked at, and told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.pipeline import pruning
+from daemon.pipeline.pruning import doomed, prune
+from daemon.service import Service
+from daemon.settings import WatchSettings
+from registry.audits.runner import AuditWorker
+from registry.provenance.events import EventQuery, recent_events
+from tests.daemon.registry_on_disk import Registry, write_adapter
+from tests.daemon.rig import Rig, opened
+
+pytestmark = pytest.mark.xdist_group("lived")
+
+NAMES = ("a-000001", "a-000002", "a-000003", "a")
+
+
+@pytest.fixture
+def rig(fresh: Registry, audits: AuditWorker) -> Iterator[Rig]:
+    """A folder with three saves and a result, all older than an hour by the rig's clock."""
+    for number, name in enumerate(NAMES):
+        path = write_adapter(fresh.watched / f"{name}.safetensors")
+        stamp = path.stat().st_ctime_ns - (10 - number) * 1_000_000_000
+        os.utime(path, ns=(stamp, stamp))
+    with opened(fresh, audits) as rig:
+        newest = max(path.stat().st_ctime for path in fresh.watched.iterdir())
+        rig.clock.now = max(rig.clock.now, datetime.fromtimestamp(newest + 3600, UTC))
+        yield rig
+
+
+def watch(rig: Rig, how: str) -> WatchSettings:
+    return WatchSettings(path=rig.registry.watched, delete_intermediates=how)  # type: ignore[arg-type]
+
+
+def left(rig: Rig) -> set[str]:
+    return {path.stem for path in rig.registry.watched.iterdir()}
+
+
+def told(rig: Rig) -> list[tuple[str, str]]:
+    with rig.shop.ledger.reading() as reader:
+        events = recent_events(reader, EventQuery(limit=50))
+    return [(event.kind, event.detail) for event in events if event.kind.startswith("trainer")]
+
+
+def test_nothing_is_deleted_unless_the_settings_say_so(rig: Rig) -> None:
+    assert prune(rig.shop, rig.shop.settings.watch[0]).files == 0
+    assert left(rig) == set(NAMES)
+    assert told(rig) == []
+
+
+def test_save_that_is_not_in_the_vault_stays(rig: Rig) -> None:
+    assert prune(rig.shop, watch(rig, "sealed")).files == 0
+    assert left(rig) == set(NAMES)
+
+
+def test_save_that_changed_since_it_was_sealed_stays(rig: Rig) -> None:
+    path = rig.registry.watched / "a-000001.safetensors"
+    rig.drop(path)
+    rig.work()
+    write_adapter(path, seed="other")
+    rig.clock.advance(hours=2)
+    assert prune(rig.shop, watch(rig, "sealed")).files == 0
+    assert left(rig) == set(NAMES)
+
+
+def test_sealed_save_goes_and_the_ledger_is_told_before_and_after(rig: Rig) -> None:
+    rig.drop(rig.registry.watched / "a-000001.safetensors")
+    rig.work()
+    assert [str(one.path.name) for one, _ in doomed(rig.shop, watch(rig, "sealed"))] == [
+        "a-000001.safetensors"
+    ]
+    assert prune(rig.shop, watch(rig, "sealed")).files == 1
+    assert left(rig) == set(NAMES) - {"a-000001"}
+    (before, words), (after, _) = told(rig)
+    assert (before, after) == ("trainer files to be deleted", "trainer files deleted")
+    assert "copy-on-write" in words
+    assert "a-000001" not in words
+    assert str(rig.registry.watched) not in words
+
+
+def test_payload_that_is_gone_from_the_vault_keeps_the_file(rig: Rig) -> None:
+    rig.drop(rig.registry.watched / "a-000001.safetensors")
+    rig.work()
+    (payload,) = list(rig.shop.custody.vault.payloads())
+    rig.shop.custody.vault.delete(payload)
+    assert prune(rig.shop, watch(rig, "sealed")).files == 0
+
+
+def test_all_leaves_the_result_and_the_newest_save_of_the_run(rig: Rig) -> None:
+    assert prune(rig.shop, watch(rig, "all")).files == 2
+    assert left(rig) == {"a-000003", "a"}
+
+
+def test_young_save_stays(rig: Rig) -> None:
+    newest = max(path.stat().st_ctime for path in rig.registry.watched.iterdir())
+    rig.clock.now = datetime.fromtimestamp(newest + 5, UTC)
+    assert prune(rig.shop, watch(rig, "all")).files == 0
+
+
+def test_what_takes_the_name_meanwhile_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rig.registry.watched / "a-000001.safetensors"
+    elsewhere = rig.registry.home / "elsewhere"
+    tell = pruning._tell
+
+    def swap(*arguments: object) -> None:
+        tell(*arguments)  # type: ignore[arg-type]
+        if not first.is_symlink():
+            first.rename(elsewhere)
+            first.symlink_to(elsewhere)
+
+    monkeypatch.setattr(pruning, "_tell", swap)
+    done = prune(rig.shop, watch(rig, "all"))
+    assert (done.files, done.left) == (1, 1)
+    assert elsewhere.exists()
+    assert first.is_symlink()
+
+
+def test_folder_that_became_a_link_is_not_entered(rig: Rig, tmp_path: Path) -> None:
+    inside = rig.registry.watched / "run"
+    for number in (1, 2):
+        folder = inside / f"checkpoint-{number}"
+        folder.mkdir(parents=True)
+        write_adapter(folder / "lora.safetensors")
+    rig.clock.advance(hours=2)
+    real = tmp_path / "real"
+    inside.rename(real)
+    inside.symlink_to(real)
+    prune(rig.shop, watch(rig, "all"))
+    assert (real / "checkpoint-1" / "lora.safetensors").exists()
+
+
+def test_ledger_that_cannot_be_told_keeps_everything(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pruning, "_tell", full)
+    with pytest.raises(OSError, match="disk full"):
+        prune(rig.shop, watch(rig, "all"))
+    assert left(rig) == set(NAMES)
+
+
+def test_service_prunes_by_its_settings(rig: Rig) -> None:
+    settings = rig.shop.settings.model_copy(update={"watch": (watch(rig, "all"),)})
+    shop = replace(rig.shop, settings=settings)
+    Service(shop=shop, watchers=()).run_once()
+    assert left(rig) == {"a-000003", "a"}
