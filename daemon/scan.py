@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from daemon.layouts.found import WEIGHTS_SUFFIX, FoundFile, Group, Layout
 from daemon.layouts.grouping import group_files
-from daemon.layouts.names import is_ignored_directory, is_interesting_file, is_mark
+from daemon.layouts.names import (
+    is_ignored_directory,
+    is_interesting_file,
+    is_mark,
+    is_pickle,
+)
 from registry.artifacts.digesting import read_head
 from registry.artifacts.reading import (
     SourceBusyError,
@@ -51,7 +56,7 @@ class WatchRules:
 
     Quiet for `settle_seconds` since its own last change; what is written in several steps (a set of files,
     or diffusers weights, whose header SimpleTuner writes anew) for `settle_set_seconds`, unless the
-    trainer's own mark says that it is whole. `keep_last` counts intermediate saves of each run, and
+    trainer's own mark says that it is whole. `convert`: pickles of any name are candidates too. `keep_last` counts intermediate saves of each run, and
     only finished ones, if `intermediates` is `LAST`. A file that looks unfinished, and is quiet for `broken_after_seconds`, is handed on all the
     same: intake then refuses it with a reason that a person sees.
     """
@@ -61,6 +66,7 @@ class WatchRules:
     broken_after_seconds: float = 60.0
     intermediates: Intermediates = Intermediates.NONE
     keep_last: int = 1
+    convert: bool = False
 
 
 class Readiness(StrEnum):
@@ -112,7 +118,7 @@ def scan(
     Raises:
         OSError: `root` itself cannot be listed.
     """
-    groups = group_files(find_files(root))
+    groups = group_files(find_files(root, pickles=rules.convert))
     look = _Look(root, now_ns, rules, known)
     finals = [group for group in groups if group.save is None]
     saves = [group for group in groups if group.save is not None]
@@ -185,7 +191,7 @@ def _written_ns(group: Group) -> int:
     return max(file.mtime_ns for file in group.files)
 
 
-def find_files(root: Path) -> Iterator[FoundFile]:
+def find_files(root: Path, *, pickles: bool = False) -> Iterator[FoundFile]:
     """Yield the files below `root` that can be part of an artifact, and marks; links are not followed.
 
     A link that is named as weights is yielded as what it is, so that intake refuses it aloud.
@@ -204,7 +210,10 @@ def find_files(root: Path) -> Iterator[FoundFile]:
             if is_directory:
                 if depth < MAX_DEPTH and not is_ignored_directory(entry.name):
                     waiting.append((path, depth + 1))
-            elif is_interesting_file(entry.name) and (file := _stat(entry, path)) is not None:
+            elif (
+                is_interesting_file(entry.name, pickles=pickles)
+                and (file := _stat(entry, path)) is not None
+            ):
                 found += 1
                 if found > MAX_FILES:
                     raise FormatError(
@@ -269,7 +278,9 @@ def _passed_over(candidate: Candidate, group: Group) -> Sighting:
 
 def _judge(candidate: Candidate, group: Group, now_ns: int, rules: WatchRules) -> Sighting:
     changed_ns = max(_changed_ns(file, now_ns) for file in group.files)
-    several = group.layout is not Layout.SINGLE and not group.sealed_off
+    # A pickle does not say how long it is, so it has to be quiet for longer too.
+    alone = group.layout is Layout.SINGLE and not is_pickle(group.base.name)
+    several = not alone and not group.sealed_off
     seconds = rules.settle_set_seconds if several else rules.settle_seconds
     if now_ns - changed_ns < (wait_ns := int(seconds * NS_PER_SECOND)):
         late = " (its time lies in the future)" if changed_ns > now_ns else ""

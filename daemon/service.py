@@ -376,6 +376,7 @@ def watcher_of(shop: Workshop, watch: WatchSettings) -> Watcher:
         settle_seconds=watch.settle_seconds,
         intermediates=Intermediates(watch.intermediates),
         keep_last=watch.keep_last,
+        convert=watch.convert,
     )
 
     def hand_on(candidate: Candidate) -> object:

@@ -27,7 +27,7 @@ class _Strict(BaseModel):
 class WatchSettings(_Strict):
     """One trainer's output directory.
 
-    `keep_last` counts with `intermediates = "last"`. `delete_intermediates` removes the trainer's own files:
+    `convert` takes pickles in as safetensors, converted in a cage. `keep_last` counts with `intermediates = "last"`. `delete_intermediates` removes the trainer's own files:
     `sealed` those saves that are in the vault, `all` also those that are not kept; never a result.
     """
 
@@ -35,6 +35,7 @@ class WatchSettings(_Strict):
     settle_seconds: float = Field(default=2.0, ge=0.1, le=3600)
     intermediates: Literal["none", "last", "every"] = "none"
     keep_last: int = Field(default=1, ge=1, le=1000)
+    convert: bool = False
     delete_intermediates: Literal["never", "sealed", "all"] = "never"
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
 WEIGHTS_SUFFIX = ".safetensors"
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 PEFT_CONFIG = "adapter_config.json"
 
 

@@ -16,6 +16,7 @@ from daemon.layouts.names import (
     SIMPLETUNER,
     TRAINER_STATE,
     is_interesting_file,
+    is_pickle,
 )
 from daemon.layouts.saves import save_of_file, save_of_folder
 from registry.artifacts.folders import partner_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from daemon.layouts.found import Save
 
-_PEFT_WEIGHTS = re.compile(r"adapter_model(-\d{5}-of-\d{5})?\.safetensors")
+_PEFT_WEIGHTS = re.compile(r"adapter_model(-\d{5}-of-\d{5})?\.safetensors|adapter_model\.bin")
 _DIFFUSERS_WEIGHTS = "pytorch_lora_weights"
 # What train_dreambooth_lora_sdxl_advanced writes beside its adapter: embeddings, no adapter.
 _EMBEDDINGS = "_emb.safetensors"
@@ -57,7 +58,11 @@ class _Folder:
         weights = {
             name
             for name in self.files
-            if name.endswith(WEIGHTS_SUFFIX) and is_interesting_file(name)
+            if (name.endswith(WEIGHTS_SUFFIX) and is_interesting_file(name)) or is_pickle(name)
+        }
+        # Of the same weights in both forms the pickle is not looked at.
+        weights -= {
+            name for name in weights if is_pickle(name) and _as_safetensors(name) in weights
         }
         peft = sorted(name for name in weights if _PEFT_WEIGHTS.fullmatch(name))
         if peft:
@@ -128,6 +133,10 @@ class _Folder:
         state = self.files.get(OPTIMIZER)
         is_older = state is not None and state.mtime_ns < file.mtime_ns
         return f"{OPTIMIZER} of this save" if is_older else None
+
+
+def _as_safetensors(name: str) -> str:
+    return name.rpartition(".")[0] + WEIGHTS_SUFFIX
 
 
 def _missing_shard(weights: list[str]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 
-from daemon.layouts.found import PEFT_CONFIG, WEIGHTS_SUFFIX
+from daemon.layouts.found import PEFT_CONFIG, PICKLE_SUFFIXES, WEIGHTS_SUFFIX
 
 _IGNORED_DIRECTORIES = (
     ".*",
@@ -48,6 +48,18 @@ _IGNORED_FILES = (
 _LATENT_CACHE = re.compile(r".+_\d{4}x\d{4}_(?!v\d)[a-z][a-z0-9]{1,5}\.safetensors")
 # Of a model in several files only the first is looked at: one refusal says it all.
 _LATER_SHARD = re.compile(r"(?!adapter_model).+-(?!00001)\d{5}-of-\d{5}\.safetensors")
+# Pickles that are surely meant as weights: they are seen, so that their refusal is.
+_PICKLED_WEIGHTS = ("*.ckpt", "adapter_model.bin", "pytorch_lora_weights.bin")
+# Pickles of a run's state, which no owner means when asking for conversion.
+_PICKLED_STATE = (
+    "ema*",
+    "optimizer*",
+    "random_states*",
+    "rng_state*",
+    "scaler*",
+    "scheduler*",
+    "training_args*",
+)
 # Beside the weights of a PEFT directory; no pickle, no README (it may hold prompts and paths), no logs.
 PEFT_SIDE_FILES = frozenset(
     {
@@ -78,13 +90,23 @@ def is_ignored_directory(name: str) -> bool:
     return _fits(name, _IGNORED_DIRECTORIES)
 
 
-def is_interesting_file(name: str) -> bool:
-    """Return whether a file of this name can be part of an artifact."""
+def is_interesting_file(name: str, *, pickles: bool = False) -> bool:
+    """Return whether a file of this name can be part of an artifact.
+
+    `pickles`: also what torch saved under any name, since the owner wants it converted.
+    """
     if _fits(name, _IGNORED_FILES):
         return False
     if name.endswith(WEIGHTS_SUFFIX):
         return not (_LATENT_CACHE.fullmatch(name) or _LATER_SHARD.fullmatch(name))
+    if is_pickle(name):
+        return pickles or _fits(name, _PICKLED_WEIGHTS)
     return name in PEFT_SIDE_FILES
+
+
+def is_pickle(name: str) -> bool:
+    """Return whether `name` is that of pickled weights, not of a run's state."""
+    return name.endswith(PICKLE_SUFFIXES) and not _fits(name, _PICKLED_STATE)
 
 
 def is_mark(name: str, *, directory: bool = False) -> bool:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
 _FILES = (
-    re.compile(r"(?P<run>.+)-(?P<epoch>0\d{5})\.safetensors"),
-    re.compile(r"(?P<run>.+)-step(?P<step>0\d{7})\.safetensors"),
+    re.compile(r"(?P<run>.+)-(?P<epoch>0\d{5})\.(?:safetensors|ckpt|pt)"),
+    re.compile(r"(?P<run>.+)-step(?P<step>0\d{7})\.(?:safetensors|ckpt|pt)"),
     re.compile(r"(?P<run>.+)_(?P<step>0\d{8})(?:_(?:high|low)_noise)?\.safetensors"),
     re.compile(
         r"(?P<run>.*?)\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-save-(?P<step>\d+)-\d+-\d+\.safetensors"

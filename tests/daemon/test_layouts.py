@@ -8,7 +8,7 @@ import pytest
 
 from daemon.layouts.found import FoundFile, Group, Layout, Stage
 from daemon.layouts.grouping import group_files
-from daemon.layouts.names import is_ignored_directory, is_interesting_file
+from daemon.layouts.names import is_ignored_directory, is_interesting_file, is_mark
 from daemon.layouts.saves import save_of_file
 
 
@@ -54,8 +54,7 @@ def test_other_directory_is_entered(name: str) -> None:
         "model.safetensors.crdownload",
         "~syncthing~model.safetensors",
         "model.safetensors~",
-        "adapter_model.bin",
-        "last.ckpt",
+        "last.pt",
         "latents.npz",
         "training_args.bin",
         "README.md",
@@ -154,3 +153,50 @@ def test_other_weights_beside_a_peft_adapter_stand_alone() -> None:
         (Layout.PEFT, 2),
         (Layout.SINGLE, 1),
     ]
+
+
+# --- pickles
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "adapter_model.bin", "pytorch_lora_weights.bin"])
+def test_pickled_weights_are_seen_so_that_their_refusal_is(name: str) -> None:
+    assert is_interesting_file(name)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "lora.pth", "weights.bin"])
+def test_other_pickles_are_seen_only_on_request(name: str) -> None:
+    assert not is_interesting_file(name)
+    assert is_interesting_file(name, pickles=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optimizer.pt",
+        "scheduler.bin",
+        "rng_state_0.pth",
+        "training_args.bin",
+        "scaler.pt",
+        "ema.pt",
+    ],
+)
+def test_pickled_state_of_a_run_is_no_artifact_even_on_request(name: str) -> None:
+    assert groups(f"run/{name}") == ()
+
+
+def test_pickle_beside_the_same_weights_as_safetensors_is_left_out() -> None:
+    (group,) = groups("a.ckpt", "a.safetensors")
+    assert str(group.base) == "a.safetensors"
+
+
+def test_pickled_peft_adapter_is_one_artifact() -> None:
+    (group,) = groups("r/adapter_model.bin", "r/adapter_config.json")
+    assert (group.layout, len(group.files)) == (Layout.PEFT, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "directory", "found"),
+    [(".guard", False, True), ("tmp", True, True), ("tmp", False, False), ("x.json", False, False)],
+)
+def test_marks_are_known_by_name(name: str, directory: bool, found: bool) -> None:
+    assert is_mark(name, directory=directory) is found
