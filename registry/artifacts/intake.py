@@ -25,6 +25,7 @@ from registry.artifacts.ecosystem import known_hashes
 from registry.artifacts.notes import Glimpse, IntakeResult, PayloadForm
 from registry.artifacts.reading import Source, open_source
 from registry.artifacts.tensor_digest import tensor_set_digest
+from registry.artifacts.wholeness import SAVE_AGAIN, check_config_whole, check_set_whole
 from registry.digest import Digest
 from registry.errors import FormatError
 from registry.formats.manifest import Manifest, ManifestEntry, check_relative_path
@@ -81,10 +82,12 @@ def take_in(
         SourceChangedError: written or replaced meanwhile; as it is now, it is another candidate.
         SourceBusyError: open for writing, perhaps unchanged; try the same candidate again later.
         SourceVanishedError, SourceUnreadableError, SourceRefusedError: see `open_source`.
-        FormatError: a weights file is broken or not safetensors, an unsafe path, too many files.
+        FormatError: a weights file is broken or not safetensors, or its save was broken off; a set that
+            lacks a file; an unsafe path, too many files.
         LorasealError: disk full and the like, with what to do.
     """
     _check_files(source)
+    check_set_whole([name for name, _ in source.files])
     with ExitStack() as stack:
         parts = [stack.enter_context(_part(source, name, path)) for name, path in source.files]
         pending = stack.enter_context(vault.incoming(candidate))
@@ -146,6 +149,13 @@ def _part(source: IntakeSource, name: str, path: Path) -> Iterator[_Part]:
             opened.check_unchanged()
             raise FormatError(f"{str(path)!r}: {error}", hint=error.hint) from error
         side = _small_side_file(name, opened)
+        if head is not None and opened.ends_unwritten():
+            opened.check_unchanged()
+            raise FormatError(
+                f"{str(path)!r}: its end was never written, only reserved", hint=SAVE_AGAIN
+            )
+        if side is not None:
+            check_config_whole(side)
         yield _Part(name, opened, head, side, FilePass(opened, head, seen=side or b""))
 
 
