@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from daemon.pipeline.sighting import note_sighting
 from daemon.scan import Candidate, Readiness, WatchRules
 from daemon.watcher import Presence, Watcher
+from registry.audits.runner import AuditWorker
+from tests.daemon import rig as rigs
+from tests.daemon.registry_on_disk import Registry
 from tests.daemon.rig import Rig
 from tests.daemon.watching import Clock, Running
 from tests.weights_files import lora_bytes, write_lora
 
 RULES = WatchRules()
 LATER = 1000.0
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class Place:
@@ -185,7 +193,15 @@ def test_change_that_no_event_tells_of_makes_the_folder_polled(place: Place) -> 
         assert running.wait(lambda: "without any event" in running.looks[-1].polled)
 
 
-def test_folder_that_vanishes_takes_nothing_with_it(place: Place, rig: Rig) -> None:
+@pytest.fixture
+def rig(fresh: Registry) -> Iterator[Rig]:
+    """Without audits, which nothing here comes to."""
+    with rigs.opened(fresh, cast("AuditWorker", None)) as rig:
+        yield rig
+
+
+@pytest.mark.xdist_group("lived")
+def test_folder_that_vanishes_takes_nothing_with_it(rig: Rig) -> None:
     watched = rig.registry.watched
     clock = Clock()
     watcher = Watcher(watched, RULES, lambda seen: note_sighting(rig.shop, seen), clock=clock)
@@ -213,6 +229,27 @@ def test_folder_that_vanishes_takes_nothing_with_it(place: Place, rig: Rig) -> N
     # What was known is not taken twice: one candidate more, one job more.
     assert len(rig.rows("select id from reg_candidate")) == len(noted) + 1
     assert len(rig.waiting()) == len(jobs) + 1
+
+
+def test_mount_that_goes_and_comes_back_loses_nothing(tmp_path: Path) -> None:
+    own = ["unshare", "-Urm"]
+    check = [*own, "mount", "-t", "tmpfs", "none", str(tmp_path)]
+    if shutil.which("unshare") is None or subprocess.run(check, check=False).returncode:
+        pytest.skip("no mounts of one's own here")
+    command = [*own, sys.executable, "-m", "tests.daemon.mounting_process", str(tmp_path)]
+    done = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, timeout=60)
+    looks = [json.loads(line) for line in done.stdout.splitlines()]
+    first = looks[0][1]
+    assert [(presence, sorted(files)) for presence, files in looks] == [
+        ("there", ["a.safetensors"]),
+        ("remounted", []),
+        ("there", []),
+        ("remounted", ["a.safetensors", "run/b.safetensors"]),
+        ("there", []),
+        ("remounted", ["c.safetensors"]),
+    ]
+    # The ledger knows it by its signature, which no mount changes.
+    assert looks[3][1]["a.safetensors"] == first["a.safetensors"]
 
 
 def test_half_of_a_tree_that_cannot_be_entered_hides_only_itself(place: Place) -> None:
