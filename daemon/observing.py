@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -96,8 +97,9 @@ class Ears:
 
     def open(self) -> None:
         """Begin to hear, where that is possible."""
-        # It logs the paths of what it watches; what matters of it is said here.
+        # It tells the paths of what it watches; what matters of it is said here.
         logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         hearing, kind = hearing_of(self._root)
         if hearing is Hearing.NONE:
             self._poll(f"{kind} does not tell of changes")

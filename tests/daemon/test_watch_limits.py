@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_flood_while_the_reader_stands_still_loses_nothing(tmp_path: Path) -> No
     limit = read_limit(QUEUE)
     if limit is None or limit.value > 2 * FLOOD_FILES:
         pytest.skip("the queue of this system is too long to overflow")
-    process = watching("run", tmp_path, FLOOD_FILES)
+    process = watching("run", tmp_path, FLOOD_FILES, "lost")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGSTOP)
@@ -199,6 +200,25 @@ def test_folder_that_is_not_watched_is_told_from_the_watched_ones(tmp_path: Path
     ears.open()
     assert unheard(tmp_path, lambda name: True) == frozenset()
     ears.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+def test_folders_that_may_not_be_entered_are_no_gap_and_nobody_warns() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        for each in ("one", "two", "open"):
+            (root / each).mkdir(mode=0o755 if each == "open" else 0o700)
+        os.seteuid(65534)
+        try:
+            ears = Heard(root).ears
+            ears.open()
+            for _ in range(3):
+                ears.after_look(found_new=False)
+            assert ears.polled == ""
+            ears.close()
+        finally:
+            os.seteuid(0)
 
 
 def test_limits_are_read_and_the_smaller_binds(tmp_path: Path) -> None:

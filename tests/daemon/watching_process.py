@@ -1,8 +1,8 @@
 """Watching in a process of its own: to be stopped, to live under other limits, or with other mounts.
 
-`python -m tests.daemon.watching_process run ROOT COUNT [polled]` prints `ready` after the first look, then
-a line of JSON once COUNT files are found (and the folder is polled). With `prepare` before it, each
-PATH=VALUE is written to /proc/sys first: under `unshare -Ur` that limits this process only.
+`python -m tests.daemon.watching_process run ROOT COUNT [polled|lost]` prints `ready` after the first look, then
+a line of JSON once COUNT files are found (and the folder is polled, or it was said that events were
+lost). Each PATH=VALUE before `run` is written to /proc/sys first: under `unshare -Ur` that limits this process only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Kept(logging.Handler):
         self.words.append(record.getMessage())
 
 
-def run(root: Path, count: int, *, polled: bool) -> dict[str, object]:
+def run(root: Path, count: int, awaited: str) -> dict[str, object]:
     """Watch until all is found; return what was."""
     kept = Kept()
     logging.getLogger().addHandler(kept)
@@ -44,7 +44,9 @@ def run(root: Path, count: int, *, polled: bool) -> dict[str, object]:
             ready.set()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
-        if len(found) >= count and (look.polled or not polled):
+        lost = any(words.startswith("events were lost") for words in kept.words)
+        said = {"polled": bool(look.polled), "lost": lost, "": True}
+        if len(found) >= count and said[awaited]:
             stop.set()
             watcher.nudge()
 
@@ -58,7 +60,7 @@ def main() -> None:
         path, _, value = arguments.pop(0).partition("=")
         Path("/proc/sys", path).write_text(value)
     root, count, *rest = arguments[1:]
-    sys.stdout.write(json.dumps(run(Path(root), int(count), polled=bool(rest))) + "\n")
+    sys.stdout.write(json.dumps(run(Path(root), int(count), "".join(rest))) + "\n")
 
 
 if __name__ == "__main__":
