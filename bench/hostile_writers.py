@@ -297,7 +297,7 @@ def play(bench: Bench, kinds: dict[str, Callable[[Script], None]], cases: int, s
         dice = Dice(f"{seed} {kind} {number}")
         script = Script(bench.watched, bench.home, dice)
         kinds[kind](script)
-        tellable = kinds is KINDS and kind not in UNTELLABLE_WHEN_KILLED
+        tellable = kind in KINDS and kind not in UNTELLABLE_WHEN_KILLED
         killed = dice.percent(KILLED_PERCENT) if tellable else kind.endswith("killed")
         bench.counts["cases"] += 1
         if not bench.case(kind, script, killed=killed):
