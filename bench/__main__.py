@@ -6,7 +6,16 @@ import platform
 import subprocess
 import sys
 
-BENCHES = ("startup", "classify", "seal", "intake", "spectra", "tracing", "pipeline")
+BENCHES = (
+    "startup",
+    "classify",
+    "seal",
+    "intake",
+    "spectra",
+    "tracing",
+    "pipeline",
+    "hostile_writers",
+)
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.mounts import file_system_of, is_silent
+from daemon.inotify import budgets_for
+from daemon.mounts import Hearing, hearing_of
 from registry.errors import LorasealError
 from signal_bridge.channel import Health
 
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
 
 FREE_WARN_BYTES = 20 * 1024**3
 FREE_PROBLEM_BYTES = 2 * 1024**3
-FEW_WATCHES = 8192
 # Several beats: a watch thread that is alive beats together with the daemon.
 _STALE_AFTER = timedelta(seconds=60)
-INOTIFY_WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
+PROC = Path("/proc")
 
 
 class Level(StrEnum):
@@ -152,18 +152,20 @@ def probe_watched(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]
                 "run as the trainer's user (loraseal service install --user)",
             )
         else:
-            yield _answer_for_type(watch.path, file_system_of(watch.path.absolute()))
+            yield _answer_for_type(watch.path)
 
 
-def _answer_for_type(path: Path, kind: str | None) -> Answer:
-    if is_silent(kind):
-        return Answer(
-            "watch",
-            Level.WARNING,
-            f"{path} is on {kind}, which tells of no changes",
-            "nothing to do: it is scanned instead, so an adapter is found one scan later",
-        )
-    return ok("watch", f"{path} ({kind})")
+def _answer_for_type(path: Path) -> Answer:
+    hearing, kind = hearing_of(path)
+    if hearing is Hearing.FULL:
+        return ok("watch", f"{path} ({kind})")
+    told = "no changes" if hearing is Hearing.NONE else "not all changes"
+    return Answer(
+        "watch",
+        Level.WARNING,
+        f"{path} is on, or holds, {kind}, which tells of {told}",
+        "nothing to do: it is scanned every few seconds, so an adapter is found one scan later",
+    )
 
 
 def watch_troubles(
@@ -189,24 +191,18 @@ def watch_troubles(
             )
 
 
-def probe_inotify(_settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]:
-    """The kernel allows enough watches; past the limit folders go unwatched silently."""
-    try:
-        watches = int(INOTIFY_WATCHES.read_text("ascii"))
-    except (OSError, ValueError):
-        yield Answer(
-            "inotify", Level.WARNING, "limit unknown on this system", "scans find everything"
-        )
-        return
-    if watches < FEW_WATCHES:
-        yield Answer(
-            "inotify",
-            Level.WARNING,
-            f"{watches} watches allowed",
-            "sysctl fs.inotify.max_user_watches=524288",
-        )
-    else:
-        yield ok("inotify", f"{watches} watches allowed")
+def probe_inotify(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
+    """The kernel allows enough of inotify; past a limit a folder is polled instead."""
+    from daemon.engine import is_locked
+
+    heard = [each.path for each in settings.watch if hearing_of(each.path)[0] is not Hearing.NONE]
+    budgets = budgets_for(heard, running=is_locked(paths.lock), proc=PROC)
+    if not budgets:
+        found = "limits unknown on this system"
+        yield Answer("inotify", Level.WARNING, found, "nothing to do: scans find everything")
+    for budget in budgets:
+        level = Level.WARNING if budget.is_short else Level.OK
+        yield Answer("inotify", level, budget.words, budget.advice if budget.is_short else "")
 
 
 def probe_keys(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:

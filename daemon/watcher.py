@@ -1,38 +1,39 @@
 """Watches one folder: events of the file system say when to look, a scan says what is there.
 
 Watchers lose events (facts/formats.md section 6: overflow, network shares, moved directories), so a scan
-also runs every `scan_seconds`, and always once at the start. A candidate is handed on once for each
+also runs every `scan_seconds`, and always once at the start; more often where events cannot be relied on
+(`daemon.observing` knows). A candidate is handed on once for each
 state of its files in the life of this object; after a restart it is handed on again, and the ledger
 knows it by path and signature. Nothing is ever concluded from files that are gone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-
-from daemon.mounts import file_system_of, is_silent
+from daemon.observing import Ears
 from daemon.scan import NS_PER_SECOND, Candidate, Readiness, Sighting, WatchRules, scan
 from registry.errors import BusyError, LorasealError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from watchdog.observers.api import BaseObserver
+    _State = tuple[Path, str]  # path and signature
 
 SCAN_SECONDS = 30.0
 SILENT_SCAN_SECONDS = 5.0
+# When the next look decides how well we hear, it comes after this.
+UNCERTAIN_SECONDS = 1.0
 # Between two scans at least this long, however many events come in.
 MIN_PAUSE_SECONDS = 0.2
+# And so many times as long as the last scan took: a flood of events must not keep a processor busy.
+REST_FACTOR = 4.0
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,16 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one reconciliation saw; `waiting` are the sightings that were not handed on."""
+    """What one reconciliation saw; `waiting` are the sightings that were not handed on.
+
+    `polled` says why the folder is looked at more often than `scan_seconds`: events cannot be relied on.
+    """
 
     presence: Presence
     handed_on: tuple[Candidate, ...]
     waiting: tuple[Sighting, ...]
     problem: str = ""
+    polled: str = ""
 
     @property
     def due_ns(self) -> int | None:
@@ -68,16 +73,16 @@ class _HandedOn:
     """
 
     def __init__(self) -> None:
-        self._all: set[tuple[Path, str]] = set()
-        self._met: set[tuple[Path, str]] = set()
+        self._all: set[_State] = set()
+        self._met: set[_State] = set()
 
     def __contains__(self, item: object) -> bool:
         known = item in self._all
         if known:
-            self._met.add(cast("tuple[Path, str]", item))
+            self._met.add(cast("_State", item))
         return known
 
-    def add(self, item: tuple[Path, str]) -> None:
+    def add(self, item: _State) -> None:
         self._all.add(item)
 
     def forget_unmet(self) -> None:
@@ -111,6 +116,9 @@ class Watcher:
         self._handed_on = _HandedOn()
         self._identity: tuple[int, int] | None = None
         self._hint = threading.Event()
+        self._scan_took = 0.0
+        # What the last scan told of, whether or not it was handed on.
+        self._seen: frozenset[_State] = frozenset()
 
     def reconcile(self) -> Look:
         """Look once, hand on what is new and ready, and return what was seen."""
@@ -120,11 +128,15 @@ class Watcher:
         problem = ""
         if presence is Presence.REMOUNTED:
             problem = f"{str(self.root)!r} is another directory than before: remounted or replaced"
+        begun = time.monotonic()
         try:
             sightings = scan(self.root, self._clock(), self._rules, known=self._handed_on)
         except (OSError, LorasealError) as error:
             return Look(presence, (), (), str(error))
+        finally:
+            self._scan_took = time.monotonic() - begun
         self._handed_on.forget_unmet()
+        self._seen = frozenset(_state(seen.candidate) for seen in sightings)
         ready = [seen.candidate for seen in sightings if seen.readiness is Readiness.READY]
         handed_on, refusal = self._hand_on(ready)
         waiting = tuple(seen for seen in sightings if seen.readiness is not Readiness.READY)
@@ -142,7 +154,7 @@ class Watcher:
             except LorasealError as error:
                 refusal = str(error)
                 continue
-            self._handed_on.add((candidate.path, candidate.signature))
+            self._handed_on.add(_state(candidate))
             done.append(candidate)
         return tuple(done), refusal
 
@@ -154,34 +166,51 @@ class Watcher:
         `on_look` is told of every look. To end it at once, set `stop` and call `nudge`.
         """
         while not stop.is_set():
-            with self._events() as watched:
-                while not stop.is_set():
-                    self._hint.clear()
-                    look = self.reconcile()
-                    if look.problem:
-                        log.warning(
-                            "watched folder has a problem", extra={"problem": look.presence}
-                        )
-                    if on_look is not None:
-                        on_look(look)
-                    if look.presence is not Presence.THERE:
-                        break
-                    self._pause(stop, look, watched=watched)
+            ears = Ears(self.root, self._hint.set)
+            ears.open()
+            try:
+                self._look_until_lost(stop, ears, on_look)
+            finally:
+                ears.close()
             if not stop.is_set():
                 # After a remount the old watch hears nothing: begin anew, but not in a tight loop.
                 stop.wait(MIN_PAUSE_SECONDS)
                 self._pause_after_loss(stop)
 
+    def _look_until_lost(
+        self, stop: threading.Event, ears: Ears, on_look: Callable[[Look], object] | None
+    ) -> None:
+        """Look until the folder is another one, or hearing is to be tried anew."""
+        before: frozenset[_State] | None = None
+        while not stop.is_set() and not ears.is_spent:
+            self._hint.clear()
+            look = self.reconcile()
+            if look.problem:
+                log.warning("watched folder has a problem: it is %s", look.presence)
+            if look.presence is Presence.THERE:
+                # What the first look finds was there before we could hear.
+                ears.after_look(found_new=before is not None and not self._seen <= before)
+                before = self._seen
+            if on_look is not None:
+                on_look(replace(look, polled=ears.polled))
+            if look.presence is not Presence.THERE:
+                return
+            self._pause(stop, look, ears)
+
     def nudge(self) -> None:
         """Make `run` look again soon."""
         self._hint.set()
 
-    def _pause(self, stop: threading.Event, look: Look, *, watched: bool) -> None:
-        seconds = self._scan_seconds if watched else min(self._scan_seconds, SILENT_SCAN_SECONDS)
+    def _pause(self, stop: threading.Event, look: Look, ears: Ears) -> None:
+        seconds = self._scan_seconds
+        if ears.polled:
+            seconds = min(seconds, SILENT_SCAN_SECONDS)
+        elif ears.is_uncertain:
+            seconds = min(seconds, UNCERTAIN_SECONDS)
         if look.due_ns is not None:
             seconds = min(seconds, (look.due_ns - self._clock()) / NS_PER_SECOND)
         self._hint.wait(max(seconds, MIN_PAUSE_SECONDS))
-        stop.wait(MIN_PAUSE_SECONDS)
+        stop.wait(rest_after(self._scan_took))
 
     def _pause_after_loss(self, stop: threading.Event) -> None:
         while not stop.is_set() and self._identity_of_root() is None:
@@ -202,38 +231,11 @@ class Watcher:
             return None
         return status.st_dev, status.st_ino
 
-    @contextlib.contextmanager
-    def _events(self) -> Iterator[bool]:
-        """Watch with the system's events while in the block; yield whether that works here."""
-        observer = self._start_observer()
-        try:
-            yield observer is not None
-        finally:
-            if observer is not None:
-                observer.stop()
-                observer.join()
 
-    def _start_observer(self) -> BaseObserver | None:
-        if is_silent(file_system_of(self.root.absolute())):
-            return None
-        observer = Observer()
-        try:
-            observer.schedule(_Hints(self._hint), str(self.root), recursive=True)
-            observer.start()
-        except OSError as error:
-            # For one, ENOSPC: the limit of inotify watches. Looking regularly still finds everything.
-            log.warning("no file events; looking regularly", extra={"reason": error.strerror})
-            return None
-        return observer
+def rest_after(scan_seconds: float) -> float:
+    """Return how many seconds to rest after a scan that took so long, whatever happens meanwhile."""
+    return min(SILENT_SCAN_SECONDS, max(MIN_PAUSE_SECONDS, REST_FACTOR * scan_seconds))
 
 
-class _Hints(FileSystemEventHandler):
-    """Any event that can mean new content is a hint to look; what it says is not used."""
-
-    def __init__(self, hint: threading.Event) -> None:
-        self._hint = hint
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Set the hint. Our own reading causes opened and closed_no_write, which mean nothing."""
-        if event.event_type not in ("opened", "closed_no_write"):
-            self._hint.set()
+def _state(candidate: Candidate) -> _State:
+    return candidate.path, candidate.signature

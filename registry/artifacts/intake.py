@@ -24,6 +24,7 @@ from registry.artifacts.ecosystem import known_hashes
 from registry.artifacts.notes import Glimpse, IntakeResult, PayloadForm
 from registry.artifacts.reading import OpenFile, open_source
 from registry.artifacts.tensor_digest import tensor_set_digest
+from registry.artifacts.wholeness import SAVE_AGAIN, check_config_whole, check_set_whole
 from registry.digest import Digest
 from registry.errors import FormatError
 from registry.formats.manifest import Manifest, ManifestEntry, check_relative_path
@@ -80,7 +81,8 @@ def take_in(
         SourceChangedError: written or replaced meanwhile; as it is now, it is another candidate.
         SourceBusyError: open for writing, perhaps unchanged; try the same candidate again later.
         SourceVanishedError, SourceUnreadableError, SourceRefusedError: see `open_source`.
-        FormatError: a weights file is broken or not safetensors, an unsafe path, too many files.
+        FormatError: a weights file is broken or not safetensors, or its save was broken off; a set that
+            lacks a file; an unsafe path, too many files.
         LorasealError: disk full and the like, with what to do.
     """
     check_names([name for name, _ in source.files])
@@ -168,6 +170,13 @@ def _part(name: str, opened: OpenFile) -> _Part:
         opened.check_unchanged()
         raise FormatError(f"{str(opened.path)!r}: {error}", hint=error.hint) from error
     side = _small_side_file(name, opened)
+    if head is not None and opened.ends_unwritten():
+        opened.check_unchanged()
+        raise FormatError(
+            f"{str(opened.path)!r}: its end was never written, only reserved", hint=SAVE_AGAIN
+        )
+    if side is not None:
+        check_config_whole(side)
     return _Part(name, opened, head, side, FilePass(opened, head, seen=side or b""))
 
 
@@ -226,7 +235,7 @@ def _result(
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check the paths inside one artifact: how many, none twice, none that leads out of a folder.
+    """Check the paths inside one artifact: how many, none twice, none that leads out of a folder, none missing.
 
     Raises:
         FormatError: they are not those of one artifact.
@@ -240,3 +249,4 @@ def check_names(names: Sequence[str]) -> None:
         raise FormatError("a path stands twice in one artifact")
     for name in names:
         check_relative_path(name)
+    check_set_whole(names)

@@ -87,6 +87,10 @@ class OpenFile(Protocol):
         """Return up to `size` bytes at `offset`; less only at the end."""
         ...
 
+    def ends_unwritten(self) -> bool:
+        """Return whether the end of the file is space that was reserved and never written."""
+        ...
+
     def check_unchanged(self) -> None:
         """Check that nothing was written or replaced since it was opened."""
         ...
@@ -151,6 +155,25 @@ class Source:
             SourceBusyError: somebody wants to write, and the lease was given up for that.
         """
         return self._guarded(lambda: os.pread(self._descriptor, size, offset))
+
+    def ends_unwritten(self) -> bool:
+        """Return whether the end of the file was made by setting its size, and never written.
+
+        So is a file that was made as long as it will be, and whose writer was killed. Told by the file
+        system (a hole, or blocks reserved only): False where it does not tell, or where the end of a file
+        shares its last block with something that was written.
+
+        Raises:
+            SourceBusyError: somebody wants to write.
+        """
+        if not self.size:
+            return False
+        try:
+            os.lseek(self._descriptor, self.size - 1, os.SEEK_DATA)
+        except OSError as error:
+            # Some file systems have called fresh data a hole; what is one is read as zeroes.
+            return error.errno == errno.ENXIO and self.read_at(self.size - 1, 1) == b"\0"
+        return False
 
     def _read_into(self, view: memoryview, offset: int) -> int:
         return self._guarded(lambda: os.preadv(self._descriptor, [view], offset))

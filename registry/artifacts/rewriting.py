@@ -67,6 +67,10 @@ class RewrittenFile:
         behind = max(0, offset - len(self._head)) + self._skip
         return head + self._extent.read_at(behind, size - len(head))
 
+    def ends_unwritten(self) -> bool:
+        """Return False: memory has no holes."""
+        return False
+
     def check_unchanged(self) -> None:
         """Do nothing: sealed memory cannot change."""
 

@@ -215,7 +215,7 @@ def test_folder_is_sealed_as_a_tar(watched: Path, vault: Vault) -> None:
 
 def test_folder_has_the_tensors_of_its_weights(watched: Path, vault: Vault) -> None:
     folder = take_folder(peft_folder(watched), vault)
-    single = take(watched / "adapter_model.safetensors", vault)
+    single = take(write_lora(watched / "single.safetensors"), vault)
     assert folder.tensors_digest == single.tensors_digest
     assert folder.body_sha256 == single.body_sha256
 

@@ -12,6 +12,7 @@ import pytest
 
 from daemon import probes
 from daemon.engine import daemon_lock
+from daemon.mounts import Hearing
 from daemon.probes import PROBES, Answer, Level, probe_all
 from daemon.settings import Settings, WatchSettings, load_settings
 from registry.settings import RegistryPaths
@@ -169,33 +170,55 @@ def test_watched_folder_that_this_user_cannot_read(
 def test_watched_folder_that_tells_of_no_changes(
     loaded: tuple[Settings, RegistryPaths], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "file_system_of", lambda _path: "nfs4")
-    assert levels("watch", *loaded) == [Level.WARNING]
-    monkeypatch.setattr(probes, "file_system_of", lambda _path: "ext4")
+    for hearing, level in ((Hearing.NONE, Level.WARNING), (Hearing.PARTIAL, Level.WARNING)):
+        monkeypatch.setattr(probes, "hearing_of", lambda _path, found=hearing: (found, "nfs4"))
+        assert levels("watch", *loaded) == [level]
+    monkeypatch.setattr(probes, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
     assert levels("watch", *loaded) == [Level.OK]
 
 
 @pytest.mark.parametrize(
-    ("content", "level"),
+    ("watches", "running", "expected"),
     [
-        ("524288\n", Level.OK),
-        ("100\n", Level.WARNING),
-        ("many", Level.WARNING),
-        (None, Level.WARNING),
+        ("524288\n", False, [Level.OK, Level.OK]),
+        ("2", False, [Level.OK, Level.WARNING]),
+        ("0", True, [Level.OK, Level.WARNING]),
+        ("many", False, [Level.OK]),
+        (None, False, [Level.OK]),
     ],
 )
-def test_inotify_limit(
+def test_inotify_limits(
     loaded: tuple[Settings, RegistryPaths],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    content: str | None,
-    level: Level,
+    watches: str | None,
+    running: bool,
+    expected: list[Level],
 ) -> None:
-    file = tmp_path / "max_user_watches"
-    if content is not None:
-        file.write_text(content)
-    monkeypatch.setattr(probes, "INOTIFY_WATCHES", file)
-    assert levels("inotify", *loaded) == [level]
+    settings, paths = loaded
+    sysctls = tmp_path / "proc" / "sys" / "fs" / "inotify"
+    sysctls.mkdir(parents=True)
+    (sysctls / "max_user_instances").write_text("128\n")
+    if watches is not None:
+        (sysctls / "max_user_watches").write_text(watches)
+    for name in ("a", "b", "a/c"):
+        (settings.watch[0].path / name).mkdir()
+    monkeypatch.setattr(probes, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(probes, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
+    with daemon_lock(paths.lock) if running else contextlib.nullcontext():
+        assert levels("inotify", *loaded) == expected
+        found = answers("inotify", *loaded)
+    for answer in found:
+        if answer.level is Level.WARNING:
+            assert "4 needed" in answer.found
+            assert "sysctl fs.inotify.max_user_watches=524288" in answer.advice
+
+
+def test_inotify_limits_unknown(
+    loaded: tuple[Settings, RegistryPaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "PROC", tmp_path)
+    assert levels("inotify", *loaded) == [Level.WARNING]
 
 
 def test_daemon_running_or_not(loaded: tuple[Settings, RegistryPaths]) -> None:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from daemon.scan import NS_PER_SECOND, Candidate, Readiness, WatchRules
-from daemon.watcher import Look, Presence, Watcher
+from daemon.watcher import Presence, Watcher, rest_after
 from registry.errors import BusyError, LorasealError
+from tests.daemon.watching import Clock, Running
 from tests.weights_files import write_lora
 
-DEADLINE_SECONDS = 60
 RULES = WatchRules(settle_seconds=2, settle_set_seconds=10, broken_after_seconds=60)
-
-
-class Clock:
-    """Wall-clock time that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-    def pass_after(self, path: Path, seconds: float) -> None:
-        """Go to `seconds` after the last change of `path`."""
-        self.now_ns = path.stat().st_ctime_ns + int(seconds * NS_PER_SECOND)
 
 
 @pytest.fixture
@@ -159,51 +144,6 @@ def test_waiting_files_are_told_with_reasons(root: Path, watcher: Watcher, clock
     assert "header length is 0" in seen.reason
 
 
-class Running:
-    """A watcher that runs in its own thread with the real clock and real events."""
-
-    def __init__(self, root: Path) -> None:
-        self._stop = threading.Event()
-        self._changed = threading.Condition()
-        self.found: list[Candidate] = []
-        self.looks: list[Look] = []
-        rules = WatchRules(settle_seconds=0.1, settle_set_seconds=0.1, broken_after_seconds=60)
-        # So long between scans that only events and due times can explain what is found.
-        self._watcher = Watcher(root, rules, self._note, scan_seconds=3600)
-        self._thread = threading.Thread(
-            target=self._watcher.run, args=(self._stop,), kwargs={"on_look": self._look}
-        )
-
-    def __enter__(self) -> Running:
-        self._thread.start()
-        assert self.wait(lambda: bool(self.looks))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._watcher.nudge()
-        self._thread.join(DEADLINE_SECONDS)
-        assert not self._thread.is_alive()
-
-    def wait(self, reached: object) -> bool:
-        assert callable(reached)
-        with self._changed:
-            return self._changed.wait_for(reached, DEADLINE_SECONDS)
-
-    def paths(self) -> set[str]:
-        return {candidate.path.name for candidate in self.found}
-
-    def _note(self, candidate: Candidate) -> None:
-        with self._changed:
-            self.found.append(candidate)
-            self._changed.notify_all()
-
-    def _look(self, look: Look) -> None:
-        with self._changed:
-            self.looks.append(look)
-            self._changed.notify_all()
-
-
 def test_real_events_find_new_moved_and_renamed_files(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     write_lora(elsewhere / "moved.safetensors")
@@ -243,5 +183,18 @@ def test_root_that_comes_later_is_watched(tmp_path: Path) -> None:
     with Running(root) as running:
         assert running.looks[0].presence is Presence.GONE
         write_lora(root / "a.safetensors")
-        running._watcher.nudge()
+        running.watcher.nudge()
         assert running.wait(lambda: "a.safetensors" in running.paths())
+
+
+def test_rest_after_a_scan_follows_what_it_took_within_bounds() -> None:
+    assert [rest_after(seconds) for seconds in (0.0, 0.5, 60.0)] == [0.2, 2.0, 5.0]
+
+
+def test_root_that_is_a_link_is_heard(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with Running(tmp_path / "link") as running:
+        write_lora(tmp_path / "real" / "a.safetensors")
+        assert running.wait(lambda: "a.safetensors" in running.paths())
+        assert running.looks[-1].polled == ""
