@@ -19,7 +19,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 
 from daemon.inotify import WATCHES, explain, explain_overflow, explain_watches, in_use, read_limit
 from daemon.inotify import unheard as unheard_folders
-from daemon.layouts import is_ignored_directory
+from daemon.layouts.names import is_ignored_directory
 from daemon.mounts import Hearing, hearing_of
 
 if TYPE_CHECKING:

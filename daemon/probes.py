@@ -25,7 +25,7 @@ from signal_bridge.channel import Health
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from daemon.settings import RouteSettings, Settings
+    from daemon.settings import RouteSettings, Settings, WatchSettings
     from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
 
@@ -153,6 +153,22 @@ def probe_watched(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]
             )
         else:
             yield _answer_for_type(watch.path)
+            yield from _answer_for_saves(watch)
+
+
+def _answer_for_saves(watch: WatchSettings) -> Iterator[Answer]:
+    """Say when a trainer writes nothing but saves on the way, and none of them is wanted."""
+    from daemon.scan import silent_saves
+
+    if watch.intermediates != "none":
+        return
+    if silent := silent_saves(watch.path.absolute()):
+        yield Answer(
+            "watch",
+            Level.PROBLEM,
+            f"{watch.path} holds {silent} intermediate saves of a trainer that writes no result of its own",
+            'none of them is taken in: set intermediates = "last" for that folder',
+        )
 
 
 def _answer_for_type(path: Path) -> Answer:

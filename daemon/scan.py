@@ -169,6 +169,18 @@ class _Look:
                 yield seen
 
 
+def silent_saves(root: Path) -> int:
+    """Return how many saves there are of trainers that never write a result under a name of its own.
+
+    Zero for a folder that cannot be listed: others say that.
+    """
+    try:
+        groups = group_files(find_files(root))
+    except (OSError, LorasealError):
+        return 0
+    return sum(group.save is not None and not group.save.has_final for group in groups)
+
+
 def runs_of(groups: Iterable[Group]) -> Iterator[list[Group]]:
     """Yield the intermediate saves of each run, newest first.
 

@@ -16,7 +16,7 @@ from daemon.mounts import Hearing
 from daemon.probes import PROBES, Answer, Level, probe_all
 from daemon.settings import Settings, WatchSettings, load_settings
 from registry.settings import RegistryPaths
-from tests.daemon.registry_on_disk import Registry
+from tests.daemon.registry_on_disk import Registry, write_adapter
 
 pytestmark = pytest.mark.xdist_group("lived")
 BY_NAME = dict(PROBES)
@@ -274,3 +274,17 @@ def test_no_probe_changes_anything(loaded: tuple[Settings, RegistryPaths]) -> No
     before = contents()
     list(probe_all(*loaded))
     assert contents() == before
+
+
+def test_trainer_that_writes_no_result_is_named_with_what_to_set(lived: Registry) -> None:
+    folder = lived.watched / "checkpoint-100"
+    folder.mkdir()
+    write_adapter(folder / "lora.safetensors")
+    found = lived.run("status", "--config", lived.settings).output
+    assert "1 intermediate saves" in found
+    assert 'intermediates = "last"' in found
+    text = lived.settings.read_text()
+    lived.settings.write_text(
+        text.replace("settle_seconds = 0.1", 'settle_seconds = 0.1\nintermediates = "last"')
+    )
+    assert "intermediate saves" not in lived.run("status", "--config", lived.settings).output
