@@ -42,7 +42,7 @@ _WATCH = """
 [[watch]]
 path = {path}
 settle_seconds = 2.0
-intermediates = "none"      # checkpoints on the way are not kept; "every" keeps them
+intermediates = "none"      # saves on the way are not taken; "last" takes keep_last = N of them, "every" all
 """
 _FOLDER = """
 [channel.folder]

@@ -284,7 +284,5 @@ def test_trainer_that_writes_no_result_is_named_with_what_to_set(lived: Registry
     assert "1 intermediate saves" in found
     assert 'intermediates = "last"' in found
     text = lived.settings.read_text()
-    lived.settings.write_text(
-        text.replace("settle_seconds = 0.1", 'settle_seconds = 0.1\nintermediates = "last"')
-    )
+    lived.settings.write_text(text.replace('intermediates = "none"', 'intermediates = "last"'))
     assert "intermediate saves" not in lived.run("status", "--config", lived.settings).output
