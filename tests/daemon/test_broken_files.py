@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
-import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +20,11 @@ from registry.errors import NotFoundError
 from tests.broken_files import REFUSED, Tensors, expander, first, header_of, rebuilt, with_metadata
 from tests.daemon.registry_on_disk import write_adapter
 from tests.daemon.rig import Rig, sql
+from tests.other_user import MODE, looks_at
 from tests.sheet import rows
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 FIXTURE = "kohya-sd15-dora"
 IDS = [str(row["id"]) for row in rows("broken_files")]
-NOBODY = 65_534
 
 needs_sheet = pytest.mark.skipif(not IDS, reason="needs the vectors in ../shared")
 
@@ -190,45 +186,12 @@ def _(good: bytes, folder: Path, make_rig: Callable[[], Rig]) -> None:
     assert statuses(sshs_legacy_hash="abababab") == ["false"]
 
 
-# Runs as another user, who may enter the folder and not read the file; says what came of it.
-_AS_NOBODY = """
-import os, sys
-from pathlib import Path
-from registry.artifacts.inspection import inspect_path
-from registry.artifacts.intake import IntakeSource, take_in
-from registry.artifacts.reading import SourceUnreadableError
-if os.geteuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
-path = Path(sys.argv[1])
-for look in (inspect_path, lambda path: take_in(IntakeSource.of_file(path), None, [], "ab" * 16)):
-    try:
-        look(path)
-    except SourceUnreadableError as error:
-        print(error, "|", error.hint)
-"""
-
-
 @outcome("mode-0600")
 def _(good: bytes, folder: Path, make_rig: Callable[[], Rig]) -> None:
-    # Not below pytest's own folder: that is closed to other users.
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
-        path = Path(place) / "a.safetensors"
-        path.write_bytes(good)
-        # As root another user is at hand; else the owner himself may not read it.
-        path.chmod(0o600 if os.geteuid() == 0 else 0)
-        done = subprocess.run(
-            [sys.executable, "-c", _AS_NOBODY, str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        )
-    looks = done.stdout.splitlines()
+    looks = looks_at(good)
     assert len(looks) == 2
     for look in looks:
-        assert "cannot read" in look
-        assert f"mode {0o600 if os.geteuid() == 0 else 0:04o}, owner uid {os.geteuid()}" in look
+        assert f"mode {MODE:04o}, owner uid {os.geteuid()}" in look
         assert "run this as the file's owner" in look
         assert "broken" not in look
 

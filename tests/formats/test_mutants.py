@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -82,12 +83,16 @@ def test_reasons_are_counted_without_names_and_numbers() -> None:
     assert kind_of("tensor 'a\\'b' has -3 bytes, not 0x1f, 1e9") == "tensor X has N bytes, not N, N"
 
 
-@pytest.mark.parametrize("parser", ["gguf"])
-def test_the_command_prints_one_json_object(parser: str) -> None:
-    command = [sys.executable, "-m", "bench.mutants", "--parser", parser, "--count", "300"]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=CHECKOUT)
-    import json
+def test_fuzzing_of_no_known_parser_is_bad_usage() -> None:
+    command = [sys.executable, "-m", "bench.fuzz", "elf"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=CHECKOUT)
+    assert done.returncode == 2
+    assert b"usage: python -m bench.fuzz {adapter-config,gguf,safetensors}" in done.stderr
 
+
+def test_the_command_prints_one_json_object() -> None:
+    command = [sys.executable, "-m", "bench.mutants", "--parser", "gguf", "--count", "300"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=CHECKOUT)
     found = json.loads(done.stdout)
     assert (found["schema"], found["count"]) == ("loraseal/bench-mutants.v1", 300)
     assert (found["broken"], found["accepted"] + found["refused"]) == (0, 300)
