@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
-.PHONY: demo test check bench vectors format clean
+.PHONY: demo test check bench fuzz vectors format clean
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
@@ -27,6 +27,12 @@ check: .venv/.ready
 bench: .venv/.ready
 	$(BIN)/python -m bench
 
+# Seconds for each parser. atheris is in no extra: no test needs it, and few Pythons have a wheel of it.
+FUZZ_SECONDS ?= 300
+fuzz: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: atheris==3.0.0 || { echo "make fuzz: no wheel of atheris 3.0.0 for $$($(BIN)/python -V); Python 3.11, 3.12 and 3.13 on Linux have one; without it: python -m bench.mutants" >&2; exit 1; }
+	for parser in safetensors adapter-config gguf; do $(BIN)/python -m bench.fuzz $$parser -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
 vectors: .venv/.ready
 	mkdir -p .vectors
 	npm pack cctv-age@0.2.0 --silent --pack-destination .vectors
@@ -37,4 +43,4 @@ format: .venv/.ready
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf .venv .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .demo .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,14 @@ SAFETENSORS_METADATA_VALUE_CHARS = 16 * 1024 * 1024
 
 ADAPTER_CONFIG_BYTES = 1024 * 1024
 
+# GGUF: an adapter's pairs are few; the largest models list some thousand tensors. The header of an
+# adapter is read up to this; between tensors at most so much is not looked at.
+GGUF_PAIRS = 4096
+GGUF_TENSORS = 65_536
+GGUF_KEY_BYTES = 65_535
+GGUF_HEADER_BYTES = 4 * 1024 * 1024
+GGUF_ALIGNMENT_BYTES = 4096
+
 AGE_HEADER_BYTES = 1024 * 1024
 AGE_STANZAS = 1024
 AGE_SCRYPT_MAX_LOG_N = 22

@@ -11,14 +11,14 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-_SSHS = "sshs_model_hash"
-_BODY_HASHES = (_SSHS, "modelspec.hash_sha256")
-_SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+# The sha256 of nothing: a trainer once wrote it into every file, and short windows yield it too.
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_SAYS_NOTHING = ("", "none")
 
 
 class ClaimStatus(StrEnum):
@@ -42,6 +42,23 @@ class Claim:
     status: ClaimStatus
     source: str
     note: str
+
+
+# What is wrong with a claimed hash, None if nothing is.
+_Verdict: TypeAlias = tuple[ClaimStatus, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyHashes:
+    """What was computed of the weights of one file, lower-case hex, to hold its claims against.
+
+    `sha256` is that of the body; `by_name` that of the tensors' bytes in the order of their names, None
+    if it was not computed; `legacy` kohya's short hash, None where the file does not allow it.
+    """
+
+    sha256: str
+    by_name: str | None = None
+    legacy: str | None = None
 
 
 # What the words of trainers mean; the first that fits counts. Spellings differ between trainers
@@ -116,26 +133,56 @@ def check_number(
     return (Claim(name, ClaimStatus.DISAGREES, source, note),)
 
 
-def check_body_hash(metadata: Mapping[str, str], body: tuple[int, str | None]) -> tuple[Claim, ...]:
-    """Return what is wrong with the header's hashes of the body.
+def check_hash_claims(
+    metadata: Mapping[str, str], length: int, known: BodyHashes | None
+) -> tuple[Claim, ...]:
+    """Return what is wrong with the hashes that a header claims of its weights; nothing if they are true.
 
-    `body` is its length in bytes and its sha256 in hex, None if it was not computed. Some releases of
-    trainers wrote the sha256 of nothing into every file.
+    `length` is that of the body in bytes; `known` what was computed of it, None if nothing was.
     """
-    length, digest = body
     found = []
-    for key in _BODY_HASHES:
+    for key, judge in _HASH_CLAIMS:
         claimed = metadata.get(key, "").lower().removeprefix("0x")
-        if not claimed:
+        if claimed in _SAYS_NOTHING:
             continue
-        if length and claimed == _SHA256_OF_NOTHING:
+        if length and claimed == EMPTY_SHA256:
+            # Some releases of trainers wrote this into every file.
             note = "is the sha256 of nothing, and the file has weights"
             found.append(Claim(key, ClaimStatus.FALSE, key, note))
-        elif digest is None:
+        elif known is None:
             found.append(Claim(key, ClaimStatus.UNVERIFIED, key, "the weights were not hashed"))
-        elif claimed != digest and key == _SSHS:
-            found.append(Claim(key, ClaimStatus.FALSE, key, "is not the sha256 of the weights"))
-        elif claimed != digest:
-            # OneTrainer hashes tensors by name and not by place: other order, other digest.
-            found.append(Claim(key, ClaimStatus.UNVERIFIED, key, "is not the sha256 of the body"))
+        elif (verdict := judge(claimed, known)) is not None:
+            found.append(Claim(key, verdict[0], key, verdict[1]))
     return tuple(found)
+
+
+def _judge_body(claimed: str, known: BodyHashes) -> _Verdict:
+    if claimed == known.sha256:
+        return None
+    return ClaimStatus.FALSE, "is not the sha256 of the weights"
+
+
+def _judge_modelspec(claimed: str, known: BodyHashes) -> _Verdict:
+    # The standard means all tensors as they stand; OneTrainer hashes them in the order of their names.
+    if claimed in (known.sha256, known.by_name):
+        return None
+    if known.by_name is None:
+        note = "is not the sha256 of the body; that of the tensors by name takes a second read"
+        return ClaimStatus.UNVERIFIED, note
+    return ClaimStatus.FALSE, "is not the sha256 of the weights, neither as they stand nor by name"
+
+
+def _judge_legacy(claimed: str, known: BodyHashes) -> _Verdict:
+    if claimed == known.legacy:
+        return None
+    if known.legacy is None:
+        note = "cannot be computed: the tensors do not stand as the writer of this hash puts them"
+        return ClaimStatus.UNVERIFIED, note
+    return ClaimStatus.FALSE, "is not the short hash of these weights and metadata"
+
+
+_HASH_CLAIMS: tuple[tuple[str, Callable[[str, BodyHashes], _Verdict]], ...] = (
+    ("sshs_model_hash", _judge_body),
+    ("sshs_legacy_hash", _judge_legacy),
+    ("modelspec.hash_sha256", _judge_modelspec),
+)

@@ -15,7 +15,12 @@ from blake3 import blake3
 
 from registry.artifacts.reading import OpenFile, SourceChangedError
 from registry.artifacts.tensor_digest import TensorHasher
-from registry.artifacts.windows import WINDOW_START, Window, legacy_window_start
+from registry.artifacts.windows import (
+    WINDOW_START,
+    Window,
+    legacy_window_start,
+    stands_by_name,
+)
 from registry.formats.containers import MAGIC_BYTES
 from registry.formats.safetensors import SafetensorsHeader, header_length, parse_header
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from registry.sealing.batches import Crew
 
 WEIGHTS_SUFFIX = ".safetensors"
+# Beyond this Hugging Face takes a file only as LFS, and its ETag is the sha256.
+GIT_BLOB_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +47,15 @@ class WeightsDigests:
     """What one pass yields of a safetensors file beyond its bytes.
 
     `body_sha256` is AutoV3 and `sshs_model_hash`; `records` make the canonical tensor digest; `scalars`
-    are (offset in the file, bytes) of tensors of at most 16 bytes.
+    are (offset in the file, bytes) of tensors of at most 16 bytes. `by_name` is the sha256 of the tensors'
+    bytes in the order of their names, None where they stand in another (one pass cannot have it then).
     """
 
     body_sha256: str
     records: tuple[bytes, ...] = field(repr=False)
     scalars: tuple[tuple[int, bytes], ...] = field(repr=False)
     sshs_legacy: str | None
+    by_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,8 @@ class FileDigests:
     """What one pass yields of any file; hex, lower-case.
 
     `crc32` is the plain zlib value, not in Civitai's byte order. `autov1` is what web UIs make of any
-    file: where it ends before the window, the digest of nothing.
+    file: where it ends before the window, the digest of nothing. `git_blob` is the SHA-1 that git gives a
+    file, None beyond `GIT_BLOB_BYTES`, where Hugging Face keeps no plain file.
     """
 
     size: int
@@ -62,6 +72,7 @@ class FileDigests:
     blake3: str
     crc32: int
     autov1: str
+    git_blob: str | None
     weights: WeightsDigests | None
 
 
@@ -94,6 +105,7 @@ class FilePass:
         self._blake3 = blake3()
         self._crc32 = 0
         self._autov1 = Window(WINDOW_START)
+        self._git_blob = _git_blob_hasher(source.size)
         self._weights = None if head is None else _WeightsPass(head)
         self._whole = False
 
@@ -125,6 +137,7 @@ class FilePass:
             blake3=self._blake3.hexdigest(),
             crc32=self._crc32,
             autov1=self._autov1.short(),
+            git_blob=None if self._git_blob is None else self._git_blob.hexdigest(),
             weights=None if self._weights is None else self._weights.digests(),
         )
 
@@ -148,6 +161,15 @@ class FilePass:
     def _observe_short(self, batch: memoryview) -> None:
         self._crc32 = zlib.crc32(batch, self._crc32)
         self._autov1.update(batch)
+        if self._git_blob is not None:
+            self._git_blob.update(batch)
+
+
+def _git_blob_hasher(size: int) -> hashlib._Hash | None:
+    if size > GIT_BLOB_BYTES:
+        return None
+    # SHA-1 because git names blobs by it; it proves nothing here and is only looked up.
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 class _WeightsPass:
@@ -161,6 +183,7 @@ class _WeightsPass:
         self._tensors_skip = self._header_bytes
         start = legacy_window_start(head.header)
         self._legacy = None if start is None else Window(start)
+        self._stands_by_name = stands_by_name(head.header)
 
     def observe_body(self, batch: memoryview) -> None:
         """Digest what of `batch` is body."""
@@ -178,9 +201,11 @@ class _WeightsPass:
     def digests(self) -> WeightsDigests:
         """Return what there is at the end of the file."""
         scalars = tuple((self._header_bytes + at, data) for at, data in self._tensors.scalars())
+        body_sha256 = self._body.hexdigest()
         return WeightsDigests(
-            body_sha256=self._body.hexdigest(),
+            body_sha256=body_sha256,
             records=self._tensors.records(),
             scalars=scalars,
             sshs_legacy=None if self._legacy is None else self._legacy.short(),
+            by_name=body_sha256 if self._stands_by_name else None,
         )

@@ -6,13 +6,13 @@ file cannot be read. Files are opened once, without following links, and read pl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.artifacts.claims import Claim, ClaimStatus, check_body_hash
+from registry.artifacts.body_hashes import hash_body
+from registry.artifacts.claims import Claim, ClaimStatus, check_hash_claims
 from registry.artifacts.classify import Classification, Refusal, classify
 from registry.artifacts.folders import WEIGHTS_SUFFIX, choose_weights
 from registry.artifacts.kinds import ADAPTER
@@ -32,14 +32,14 @@ from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.containers import MAGIC_BYTES
 from registry.formats.safetensors import header_length, parse_header
-from registry.limits import ADAPTER_CONFIG_BYTES, READ_BATCH_BYTES
+from registry.limits import ADAPTER_CONFIG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from registry.artifacts.claims import BodyHashes
     from registry.artifacts.notes import Glimpse
-    from registry.artifacts.reading import Source
     from registry.artifacts.scalars import ReadAt
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
@@ -55,12 +55,12 @@ class Surroundings:
     """What is known of a file beside its own bytes.
 
     `name_hint` is its path as far as it may be used; `config` the bytes of an adapter_config.json beside
-    it; `body_sha256` the digest of its body in hex, if someone computed it; `side_files` other names.
+    it; `hashes` those of its weights, if someone computed them; `side_files` other names.
     """
 
     name_hint: str | None = None
     config: bytes | None = None
-    body_sha256: str | None = None
+    hashes: BodyHashes | None = None
     side_files: tuple[str, ...] = ()
 
 
@@ -220,7 +220,7 @@ def inspect_header_bytes(
     return _inspect(header, read_at, known)
 
 
-def inspect_glimpses(glimpses: Sequence[Glimpse], *, body_sha256: str | None = None) -> Inspection:
+def inspect_glimpses(glimpses: Sequence[Glimpse]) -> Inspection:
     """Return the inspection of an artifact from what intake kept of its one pass.
 
     Several weight files (a high- and low-noise pair) are inspected one by one and put together.
@@ -233,7 +233,7 @@ def inspect_glimpses(glimpses: Sequence[Glimpse], *, body_sha256: str | None = N
         around = Surroundings(
             name_hint=glimpse.path,
             config=configs[0].prefix if configs else None,
-            body_sha256=body_sha256 if len(weights) == 1 else None,
+            hashes=glimpse.hashes,
             side_files=names,
         )
         results.append(
@@ -253,7 +253,7 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
         header = replace(header, metadata=_without_config(header))
         found = classify(header, config=config, name_hint=known.name_hint, alphas=alphas)
     metadata = dict(header.metadata)
-    hashes = check_body_hash(metadata, (header.body_bytes, known.body_sha256))
+    hashes = check_hash_claims(metadata, header.body_bytes, known.hashes)
     warnings = found.warnings
     if found.kind == ADAPTER and _looks_unwritten(header, read_at):
         warnings = (*warnings, "every sampled byte of the weights is 0; it may not be written yet")
@@ -312,7 +312,7 @@ def merge_inspections(results: Sequence[Inspection]) -> Inspection:
 def inspect_path(path: Path, *, check_hash: bool = False) -> Inspection:
     """Return the inspection of the file or adapter folder at `path`.
 
-    With `check_hash` the body is read and hashed too, so that the header's own hashes are checked.
+    With `check_hash` the weights are read and hashed too, so that the header's own hashes are checked.
 
     Raises:
         NotFoundError: nothing there, or a folder without weights.
@@ -368,25 +368,10 @@ def _inspect_one(path: Path, around: Surroundings, *, check_hash: bool) -> Inspe
         known = Surroundings(
             name_hint="/".join(path.absolute().parts[-_HINT_PARTS:]),
             config=around.config,
-            body_sha256=_hash_body(source, prefix) if check_hash else None,
+            hashes=hash_body(source) if check_hash else None,
             side_files=around.side_files,
         )
         found = inspect_header_bytes(prefix, source.size, source.read_at, around=known)
         # What was said of it holds only if it stood still meanwhile.
         source.check_unchanged()
     return found
-
-
-def _hash_body(source: Source, prefix: bytes) -> str | None:
-    try:
-        position = header_length(prefix, file_size=source.size)
-    except FormatError:
-        return None
-    hasher = hashlib.sha256()
-    while position < source.size:
-        batch = source.read_at(position, READ_BATCH_BYTES)
-        if not batch:
-            return None
-        hasher.update(batch)
-        position += len(batch)
-    return hasher.hexdigest()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from registry.artifacts.archive import Member, tar_batches
+from registry.artifacts.claims import BodyHashes
 from registry.artifacts.digesting import WEIGHTS_SUFFIX, FilePass, WeightsHead, read_head
 from registry.artifacts.ecosystem import known_hashes
 from registry.artifacts.notes import Glimpse, IntakeResult, PayloadForm
@@ -30,6 +31,7 @@ from registry.errors import FormatError
 from registry.formats.manifest import Manifest, ManifestEntry, check_relative_path
 from registry.limits import ADAPTER_CONFIG_BYTES, INTAKE_FILES, INTAKE_NOTES_BYTES
 from registry.sealing.batches import Crew
+from registry.sealing.oms import oms_root
 from registry.sealing.seal import open_bytes, seal, seal_bytes
 
 if TYPE_CHECKING:
@@ -157,8 +159,10 @@ class _Part:
     def glimpse(self, digests: FileDigests) -> Glimpse | None:
         """Return what inspection will want of it, after the pass."""
         if self.head is not None and digests.weights is not None:
-            scalars = digests.weights.scalars
-            return Glimpse(self.name, digests.size, self.head.header_bytes, scalars)
+            found = digests.weights
+            hashes = BodyHashes(found.body_sha256, found.by_name, found.sshs_legacy)
+            header_bytes = self.head.header_bytes
+            return Glimpse(self.name, digests.size, header_bytes, found.scalars, hashes)
         return None if self.side is None else Glimpse(self.name, digests.size, self.side)
 
 
@@ -218,11 +222,13 @@ def _result(
     weights = [found.weights for _, found in digests if found.weights is not None]
     tensors = tensor_set_digest(record for one in weights for record in one.records)
     glimpses = (part.glimpse(found) for part, found in digests)
+    manifest = Manifest.of(entries)
     hashes = {pair for _, found in digests for pair in known_hashes(found)}
+    hashes.add(("manifest_root", oms_root(manifest)))
     if weights:
         hashes.add(("tensors", tensors.value))
     return IntakeResult(
-        manifest=Manifest.of(entries),
+        manifest=manifest,
         payload_digest=payload,
         payload_bytes=payload_bytes,
         payload_form=form,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from registry.artifacts.claims import BodyHashes
 from registry.digest import sha256_of
 from registry.errors import FormatError
 from registry.formats.canonical import Json, dump_canonical, parse_canonical
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "loraseal/intake-notes.v1"
 _LENGTH_BYTES = 8
-_HASHES = INTAKE_FILES * 8
+_LEGACY_DIGITS = 8
+_HASHES = INTAKE_FILES * 12
 
 
 class PayloadForm(StrEnum):
@@ -37,13 +39,15 @@ class Glimpse:
     """Those parts of one file that inspection needs, kept from the one pass.
 
     `prefix` is the whole header of a safetensors file (8 + N bytes), or all of a small side file;
-    `scalars` are (offset in the file, bytes) of its tensors of at most 16 bytes, such as alpha.
+    `scalars` are (offset in the file, bytes) of its tensors of at most 16 bytes, such as alpha; `hashes`
+    what the pass computed of its weights, to hold the header's claims against.
     """
 
     path: str
     size: int
     prefix: bytes = field(repr=False)
     scalars: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
+    hashes: BodyHashes | None = None
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset` of the file, if they were kept.
@@ -65,9 +69,10 @@ class IntakeResult:
 
     `payload_digest` names the payload in the vault. `body_sha256` (AutoV3) is None unless exactly one
     file has weights; `tensors_digest` is None if none has. `hashes` are sorted (algorithm, value) pairs
-    under which others know it: sha256, blake3, crc32 (Civitai's order), autov1, autov3, sshs_legacy of
-    every file, and tensors; values in lower-case hex, full length where there is one. `leased` says
-    whether the system stood guard against writers during the read.
+    under which others know it: sha256 (also as hf_lfs_oid), hf_git_blob, blake3, crc32 (Civitai's order),
+    autov1, autov3 (also as sshs_model_hash), sshs_legacy of every file, and of all together tensors and
+    manifest_root; values in lower-case hex, full length where there is one. `leased` says whether the
+    system stood guard against writers during the read.
     """
 
     manifest: Manifest
@@ -148,7 +153,27 @@ def _glimpse_to_json(glimpse: Glimpse) -> Json:
         "size": glimpse.size,
         "prefix_bytes": len(glimpse.prefix),
         "scalars": [[offset, data.hex()] for offset, data in glimpse.scalars],
+        "hashes": _body_hashes_to_json(glimpse.hashes),
     }
+
+
+def _body_hashes_to_json(hashes: BodyHashes | None) -> Json:
+    if hashes is None:
+        return None
+    return {"sha256": hashes.sha256, "by_name": hashes.by_name, "legacy": hashes.legacy}
+
+
+def _body_hashes(row: Json) -> BodyHashes | None:
+    # Notes of earlier releases have none.
+    value = row.get("hashes") if isinstance(row, dict) else None
+    if value is None:
+        return None
+    fields = Fields.of(value, "hashes of a glimpse")
+    return BodyHashes(
+        sha256=fields.hexadecimal("sha256"),
+        by_name=fields.optional_hexadecimal("by_name"),
+        legacy=fields.optional_hexadecimal("legacy", digits=_LEGACY_DIGITS),
+    )
 
 
 def _glimpses(rows: list[Json], blob: bytes) -> tuple[Glimpse, ...]:
@@ -158,8 +183,10 @@ def _glimpses(rows: list[Json], blob: bytes) -> tuple[Glimpse, ...]:
         fields = Fields.of(row, "glimpse")
         end = position + fields.integer("prefix_bytes")
         scalars = tuple(_scalar(item) for item in fields.items("scalars", most=SAFETENSORS_TENSORS))
-        prefix = blob[position:end]
-        glimpses.append(Glimpse(fields.text("path"), fields.integer("size"), prefix, scalars))
+        prefix, hashes = blob[position:end], _body_hashes(row)
+        glimpses.append(
+            Glimpse(fields.text("path"), fields.integer("size"), prefix, scalars, hashes)
+        )
         position = end
     if position != len(blob):
         raise FormatError(f"intake notes have {len(blob)} bytes of prefixes, expected {position}")

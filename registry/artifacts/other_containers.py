@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry.artifacts.claims import Claim, ClaimStatus
 from registry.artifacts.classify import Classification, Refusal
-from registry.artifacts.kinds import (
-    ADAPTER,
-    GGUF_ADAPTER,
-    GGUF_MODEL,
-    TEXTUAL_INVERSION_PICKLE,
-)
+from registry.artifacts.gguf_adapters import classify_gguf
+from registry.artifacts.kinds import TEXTUAL_INVERSION_PICKLE
 from registry.errors import FormatError
 from registry.formats.containers import MAGIC_BYTES, find_container
-from registry.formats.gguf import PREFIX_BYTES, summarise_gguf
+from registry.formats.gguf import PREFIX_BYTES, parse_gguf
 from registry.formats.safetensors import LENGTH_BYTES
+from registry.limits import GGUF_HEADER_BYTES
 
 if TYPE_CHECKING:
     from registry.artifacts.scalars import ReadAt
@@ -41,15 +37,15 @@ def classify_other_container(
     container = find_container(prefix[:MAGIC_BYTES])
     if container is None or prefix[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{":
         return _refuse(None, "broken", error)
-    start = _read_start(prefix, file_size, read_at)
+    start = _read_start(prefix, file_size, read_at, PREFIX_BYTES)
     if container.name == "gguf":
-        return _inspect_gguf(start)
+        return _inspect_gguf(start, file_size, read_at)
     is_embedding = container.name in _PICKLES and any(mark in start for mark in _EMBEDDING_MARKS)
     return _refuse(TEXTUAL_INVERSION_PICKLE if is_embedding else None, container.name, error)
 
 
-def _read_start(prefix: bytes, file_size: int, read_at: ReadAt) -> bytes:
-    wanted = min(file_size, PREFIX_BYTES)
+def _read_start(prefix: bytes, file_size: int, read_at: ReadAt, most: int) -> bytes:
+    wanted = min(file_size, most)
     if len(prefix) >= wanted:
         return prefix[:wanted]
     try:
@@ -58,12 +54,13 @@ def _read_start(prefix: bytes, file_size: int, read_at: ReadAt) -> bytes:
         return prefix
 
 
-def _inspect_gguf(start: bytes) -> Classification:
+def _inspect_gguf(start: bytes, file_size: int, read_at: ReadAt) -> Classification:
     try:
-        summary = summarise_gguf(start)
+        header = parse_gguf(start, file_size=file_size)
+        if header.is_adapter and header.tensors is None:
+            # Only now: a model's header is megabytes of words that nobody needs.
+            start = _read_start(start, file_size, read_at, GGUF_HEADER_BYTES)
+            header = parse_gguf(start, file_size=file_size)
     except FormatError as error:
         return _refuse(None, "broken", error)
-    kind = GGUF_ADAPTER if summary.general_type == ADAPTER else GGUF_MODEL
-    note = "GGUF is kept as it is; its tensors were not looked at"
-    claim = Claim("kind", ClaimStatus.UNVERIFIED, "general.type", note)
-    return Classification(kind, summary.tensors, claims=(claim,))
+    return classify_gguf(header)

@@ -59,6 +59,15 @@ def legacy_window_start(header: SafetensorsHeader) -> int | None:
     return start if start >= 0 else None
 
 
+def stands_by_name(header: SafetensorsHeader) -> bool:
+    """Return whether the tensors stand in the body in the order of their names.
+
+    Then the sha256 of the body is OneTrainer's `modelspec.hash_sha256` too.
+    """
+    names = [item.name for item in header.tensors if item.end > item.start]
+    return names == sorted(names)
+
+
 def _kohya_header_bytes(header: SafetensorsHeader) -> int:
     # Compact JSON in UTF-8, padded with spaces to a multiple of 8; written also when nothing is left.
     kept = {key: text for key, text in header.metadata if key.startswith("ss_")}

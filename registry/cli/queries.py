@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,13 +101,19 @@ def ls_command(config: Path | None, states: tuple[str, ...], limit: int, as_json
 def show_command(reference: str, config: Path | None, as_json: bool) -> None:
     """Show one artifact: by id prefix, name, path or any known hash."""
     from registry.provenance.find import find_artifact
-    from registry.provenance.show import show_artifact
+    from registry.provenance.show import read_inspection, show_artifact
     from registry.provenance.views import as_json as as_data
 
     with open_ledger(config) as (ledger, _), ledger.reading() as reader:
         detail = show_artifact(reader, find_artifact(reader, reference))
-    payload = {"schema": "loraseal/show.v1", "artifact": as_data(detail)}
-    emit(payload, as_json=as_json, human=_detail_text(detail))
+        inspected = json.loads(read_inspection(reader, detail.summary.id) or "null")
+    payload = {
+        "schema": "loraseal/show.v1",
+        "artifact": as_data(detail),
+        "inspection": inspected,
+    }
+    human = "\n".join([_detail_text(detail), *_claim_lines(inspected or {})])
+    emit(payload, as_json=as_json, human=human)
 
 
 @click.command("trace")
@@ -241,6 +248,15 @@ def _detail_text(detail: ArtifactDetail) -> str:
         f"log       entry {row.leaf_index}  {_short_kind(row.kind)}" for row in detail.statements
     ]
     return "\n".join(lines)
+
+
+def _claim_lines(inspected: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Return what its header says and is not so; what merely is not known is left to `--json`."""
+    return [
+        f"claim     {plain(claim['field'])} {claim['status']}: {claim['note']}"
+        for claim in inspected.get("claims", ())
+        if claim["status"] in ("false", "disagrees")
+    ]
 
 
 def _short_kind(kind: str) -> str:

@@ -35,9 +35,10 @@ _AUTOV3_DIGITS = 12
 class ExactNames:
     """All exact names of one file, spelled as their users spell them; None where there is none.
 
-    `autov1`, `autov2`, `autov3`, `crc32` as on Civitai (upper-case); `webui_legacy` as in web UIs. `body_sha256`
-    is the long AutoV3, equal to `sshs_model_hash`; `tensors` is our canonical tensor digest (blake3).
-    `reason` says why a file has no names of weights, or "".
+    `autov1`, `autov2`, `autov3`, `crc32` as on Civitai (upper-case); `webui_legacy` as in web UIs. `hf_lfs_oid`
+    is Hugging Face's name of the sha256 and `hf_git_blob` its ETag of a small file that is not in LFS.
+    `body_sha256` is the long AutoV3 and kohya's `sshs_model_hash`; `tensors` is our canonical tensor digest
+    (blake3). `reason` says why a file has no names of weights, or "".
     """
 
     path: str
@@ -48,8 +49,11 @@ class ExactNames:
     autov1: str | None
     autov2: str
     webui_legacy: str
+    hf_lfs_oid: str
+    hf_git_blob: str | None = None
     autov3: str | None = None
     body_sha256: str | None = None
+    sshs_model_hash: str | None = None
     sshs_legacy_hash: str | None = None
     tensors: str | None = None
     reason: str = ""
@@ -142,8 +146,11 @@ def _names(path: str, digests: FileDigests, reason: str) -> ExactNames:
         autov1=legacy.upper() if digests.size >= CIVITAI_AUTOV1_BYTES else None,
         autov2=digests.sha256[:_AUTOV2_DIGITS].upper(),
         webui_legacy=legacy,
+        hf_lfs_oid=digests.sha256,
+        hf_git_blob=digests.git_blob,
         autov3=None if body is None else body[:_AUTOV3_DIGITS].upper(),
         body_sha256=body,
+        sshs_model_hash=body,
         sshs_legacy_hash=None if weights is None else weights.sshs_legacy,
         tensors=None if weights is None else tensor_set_digest(weights.records).value,
         reason=reason,

@@ -216,9 +216,17 @@ def _refuse_number(text: str) -> NoReturn:
     raise FormatError(f"header holds {text[:32]!a} where only whole numbers may stand")
 
 
+def _whole_number(text: str) -> int:
+    # Python reads -0 as 0, and the official reader as a float: it would refuse what we took.
+    return _refuse_number(text) if text == "-0" else int(text)
+
+
 # Objects become tuples of pairs, so that repeated names stay visible; arrays become lists.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_float=_refuse_number, parse_constant=_refuse_number
+    object_pairs_hook=tuple,
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+    parse_int=_whole_number,
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from registry.artifacts.ecosystem import ALIASES
 from registry.errors import NotFoundError
 from registry.provenance.artifacts import ENTRY_FIELD, NAME_FIELD, STEM_FIELD, folded
 from registry.provenance.candidates import PATH_FIELD
@@ -95,6 +96,8 @@ def _hash_matches(reader: Reader, digits: str) -> Iterator[Match]:
     rows = reader.session.execute(
         select(HashRow.artifact_id, HashRow.algorithm)
         .where(HashRow.value >= digits, HashRow.value < after)
+        # Each has the value of another row: it would only take the place of other artifacts.
+        .where(HashRow.algorithm.not_in(ALIASES))
         .limit(MATCHES_SHOWN)
     )
     yield from (Match(artifact_id, algorithm) for artifact_id, algorithm in rows.all())

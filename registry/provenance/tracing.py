@@ -18,9 +18,9 @@ EXACT = "exact"
 SAME_TENSORS = "same_tensors"
 
 # Hashes of what is behind the header, or of the tensors themselves: a re-saved file keeps them.
+CONTENT_ALGORITHMS = frozenset({"autov3", "sshs_model_hash", "sshs_legacy", "tensors"})
 # Before a hash of a file that held an artifact's weights under another header: not those bytes.
 REWRITTEN = "rewritten_"
-CONTENT_ALGORITHMS = frozenset({"autov3", "sshs_legacy", "tensors"})
 
 
 def trace(reader: Reader, evidence: Sequence[str]) -> TraceAnswer:

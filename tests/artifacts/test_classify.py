@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from registry.artifacts.claims import ClaimStatus, check_body_hash
+from registry.artifacts.claims import ClaimStatus
 from registry.artifacts.classify import Classification, classify
 from registry.formats.adapter_config import AdapterConfig, parse_adapter_config
 from registry.formats.safetensors import SafetensorsHeader, dump_header, lay_out, parse_header
@@ -137,12 +137,6 @@ def test_files_without_factors_and_too_many_vectors_are_no_embedding() -> None:
 def test_names_of_no_known_trainer_have_no_dialect() -> None:
     found = classify(lora("something.else"))
     assert (found.dialect, found.family) == (None, None)
-
-
-def test_a_hash_in_another_order_is_not_called_false() -> None:
-    claims = check_body_hash({"modelspec.hash_sha256": "0x" + "ab" * 32}, (8, "cd" * 32))
-    assert [claim.status for claim in claims] == [ClaimStatus.UNVERIFIED]
-    assert check_body_hash({"modelspec.hash_sha256": "0x" + "cd" * 32}, (8, "cd" * 32)) == ()
 
 
 def test_an_unknown_tensor_is_a_warning() -> None:

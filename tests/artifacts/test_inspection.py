@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from bench.fuzz.gguf_header import build, word
 from registry.artifacts.inspection import (
     Inspection,
     Surroundings,
     inspect_directory,
-    inspect_file,
     inspect_glimpses,
     inspect_header_bytes,
     inspect_path,
 )
 from registry.artifacts.notes import Glimpse
-from registry.errors import FormatError, LorasealError, NotFoundError, UsageError
+from registry.errors import FormatError, NotFoundError, UsageError
 from registry.formats.safetensors import dump_header, lay_out
 from tests.mutants import mutants
+from tests.other_user import MODE, looks_at
 
 DOWN, UP, ALPHA = "lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight", "lora_unet_x.alpha"
 SHAPES: dict[str, tuple[int, ...]] = {DOWN: (4, 8), UP: (8, 4), ALPHA: ()}
-NOTHING = hashlib.sha256(b"").hexdigest()
+GGUF = build([word("general.type", "model")])
 
 
 def adapter(
@@ -144,23 +144,10 @@ def test_odd_alphas_are_warnings(alpha: float) -> None:
     json.loads(found.to_text())
 
 
-def test_false_hash_claims() -> None:
-    claim = {"sshs_model_hash": NOTHING}
-    assert statuses(inspect_bytes(adapter(metadata=claim)), "sshs_model_hash") == ["false"]
-    wrong = adapter(metadata={"sshs_model_hash": "ab" * 32})
-    assert statuses(inspect_bytes(wrong), "sshs_model_hash") == ["unverified"]
-    body = hashlib.sha256(GOOD[-(len(GOOD) - GOOD.index(b"}}") - 2) :]).hexdigest()
-    assert statuses(inspect_bytes(wrong, body_sha256=body), "sshs_model_hash") == ["false"]
-
-
-def test_mode_0600_of_another_user(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(GOOD)
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
-    with pytest.raises(LorasealError, match="mode 0000"):
-        inspect_file(path)
+def test_mode_0600_of_another_user() -> None:
+    looks = looks_at(GOOD)
+    assert len(looks) == 2
+    assert all(f"mode {MODE:04o}" in look and "broken" not in look for look in looks)
 
 
 def test_vanish(tmp_path: Path) -> None:
@@ -207,14 +194,6 @@ def test_embeddings_as_pickles_are_named_and_refused() -> None:
     assert (found.kind, codes(found)) == ("textual-inversion (pickle)", ["zip"])
 
 
-def gguf(*pairs: tuple[str, str]) -> bytes:
-    def text(value: str) -> bytes:
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    body = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in pairs)
-    return b"GGUF" + struct.pack("<IQQ", 3, 64, len(pairs)) + body + bytes(64)
-
-
 def test_alphas_of_any_plain_number_type_are_read() -> None:
     for dtype, raw in (("BF16", b"\x00\x40"), ("F16", b"\x00\x40"), ("I64", b"\x02" + bytes(7))):
         tensors = lay_out([(DOWN, "F32", (4, 8)), (UP, "F32", (8, 4)), (ALPHA, dtype, ())])
@@ -229,28 +208,6 @@ def test_a_hash_of_a_broken_file_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"short")
     assert codes(inspect_path(path, check_hash=True)) == ["broken"]
-
-
-def test_the_start_of_another_container_may_be_all_there_is() -> None:
-    glimpse = Glimpse("a.safetensors", 10_000, gguf(("general.type", "adapter"))[:80])
-    assert inspect_glimpses([glimpse]).kind == "gguf-adapter"
-
-
-@pytest.mark.parametrize(
-    ("pairs", "kind"),
-    [
-        ((("general.type", "adapter"), ("adapter.type", "lora")), "gguf-adapter"),
-        ((("general.type", "model"),), "gguf-model"),
-        ((("general.architecture", "llama"),), "gguf-model"),
-    ],
-)
-def test_gguf_is_a_kind_of_its_own(pairs: tuple[tuple[str, str], ...], kind: str) -> None:
-    found = inspect_bytes(gguf(*pairs))
-    assert (found.kind, found.refusals, found.tensors) == (kind, (), 64)
-
-
-def test_a_damaged_gguf_is_refused() -> None:
-    assert codes(inspect_bytes(b"GGUF" + struct.pack("<IQQ", 99, 1, 1) + bytes(64))) == ["broken"]
 
 
 # -- what is sound
@@ -279,7 +236,7 @@ def test_the_hash_claim_is_checked_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [GOOD, GOOD[:-1], gguf(), adapter({"emb_params": (8, 768)}), adapter({"odd": (5, 5)}), b""],
+    [GOOD, GOOD[:-1], GGUF, adapter({"emb_params": (8, 768)}), adapter({"odd": (5, 5)}), b""],
     ids=["adapter", "broken", "gguf", "embedding", "unknown", "empty"],
 )
 def test_json_has_every_field_and_a_reason_for_each_null(data: bytes) -> None:
@@ -313,8 +270,8 @@ def test_a_peft_folder_is_inspected(tmp_path: Path) -> None:
 
 
 def test_a_pair_of_experts_is_one_adapter(tmp_path: Path) -> None:
-    for word in ("high_noise", "low_noise"):
-        (tmp_path / f"a_{word}.safetensors").write_bytes(adapter())
+    for noise in ("high_noise", "low_noise"):
+        (tmp_path / f"a_{noise}.safetensors").write_bytes(adapter())
     found = inspect_directory(tmp_path)
     assert (found.kind, found.modules, found.tensors, found.rank) == ("adapter", 2, 6, 4)
 

@@ -186,7 +186,16 @@ def test_hashes_are_those_that_others_use(watched: Path, vault: Vault) -> None:
     hashes = dict(take(path, vault).hashes)
     assert hashes["sha256"] == hashlib.sha256(content).hexdigest()
     assert hashes["blake3"] == blake3(content).hexdigest()
-    assert set(hashes) == {"sha256", "blake3", "crc32", "autov3", "tensors"}
+    assert hashes["hf_lfs_oid"] == hashes["sha256"]
+    blob = b"blob %d\0" % len(content) + content
+    assert hashes["hf_git_blob"] == hashlib.sha1(blob, usedforsecurity=False).hexdigest()
+    assert hashes["sshs_model_hash"] == hashes["autov3"]
+    root = hashlib.sha256(hashlib.sha256(content).digest()).hexdigest()
+    assert hashes["manifest_root"] == root
+    every = (
+        "sha256 hf_lfs_oid hf_git_blob blake3 crc32 autov3 sshs_model_hash tensors manifest_root"
+    )
+    assert set(hashes) == set(every.split())
 
 
 def test_resaved_file_has_other_bytes_and_the_same_tensors(watched: Path, vault: Vault) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from registry.cli.hashing import hash_command
@@ -32,6 +33,23 @@ def test_json_names_every_file_and_the_artifact(tmp_path: Path) -> None:
     body = {"entries": [manifest], "schema": "loraseal/manifest.v1"}
     canonical = json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
     assert answer["artifact"] == hashlib.sha256(canonical).hexdigest()
+    assert names["hf_lfs_oid"] == names["sha256"]
+    assert names["sshs_model_hash"] == names["body_sha256"]
+    root = hashlib.sha256(bytes.fromhex(names["sha256"])).hexdigest()
+    assert answer["manifest_root"] == root
+
+
+def test_manifest_root_is_the_one_of_openssf_model_signing(tmp_path: Path) -> None:
+    signing = pytest.importorskip("model_signing.hashing", reason="oracle missing: model_signing")
+    folder = tmp_path / "adapter"
+    write_lora(folder / "adapter_model.safetensors")
+    for name in ("adapter_config.json", "a-b/z", "a/z", "a.txt", "B", "ä", "Z/y/x"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(name)
+    manifest = signing.Config().hash(folder)
+    digests = b"".join(one.digest.digest_value for one in manifest.resource_descriptors())
+    done = CliRunner().invoke(hash_command, [str(folder), "--json"])
+    assert json.loads(done.stdout)["manifest_root"] == hashlib.sha256(digests).hexdigest()
 
 
 def test_people_see_labels_and_the_reason(tmp_path: Path) -> None:

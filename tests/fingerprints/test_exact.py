@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from registry.artifacts.body_hashes import hash_body
+from registry.artifacts.claims import check_hash_claims
+from registry.artifacts.digesting import GIT_BLOB_BYTES, read_head
+from registry.artifacts.inspection import inspect_path
+from registry.artifacts.intake import IntakeSource, take_in
+from registry.artifacts.reading import open_source
+from registry.artifacts.vault import Vault
 from registry.errors import FormatError, NotFoundError
 from registry.fingerprints.exact import manifest_of, name_file, name_path
 from registry.formats.safetensors import dump_header, lay_out
+from registry.sealing.identities import X25519Identity
 from tests.weights_files import lora_bytes, write_lora
 
 # Ours, so no vector of others has them; stored digests would lose their meaning if these changed.
@@ -57,8 +67,59 @@ def check_computed(path: Path, expected: dict[str, object], tensors: str) -> Non
     assert names.body_sha256 == expected["body_sha256"] == expected["sshs_model_hash"]
     if "sshs_legacy_hash" in expected:
         assert names.sshs_legacy_hash == expected["sshs_legacy_hash"]
+    assert names.sshs_model_hash == expected["sshs_model_hash"]
+    assert names.hf_lfs_oid == expected["hf_lfs_oid"]
+    assert names.hf_git_blob == expected["hf_non_lfs_etag_git_blob_sha1"]
     assert names.tensors == tensors
     assert names.reason == ""
+    check_intake(path, expected)
+    check_claims(path, expected)
+
+
+def check_intake(path: Path, expected: dict[str, object]) -> None:
+    """What one pass of intake records under the names in the ledger, lower-case, full length."""
+    vault = Vault(path.parent / "vault")
+    vault.create()
+    identity = X25519Identity.generate()
+    source = IntakeSource.of_file(path)
+    hashes = dict(take_in(source, vault, [identity.recipient()], "ab" * 16).hashes)
+    wanted = {
+        "sha256": expected["sha256"],
+        "hf_lfs_oid": expected["hf_lfs_oid"],
+        "hf_git_blob": expected["hf_non_lfs_etag_git_blob_sha1"],
+        "blake3": expected["blake3"],
+        "crc32": str(expected["crc32_civitai"]).lower(),
+        "autov3": expected["body_sha256"],
+        "sshs_model_hash": expected["sshs_model_hash"],
+    }
+    if expected["autov1"] is not None:
+        wanted["autov1"] = str(expected["autov1"]).lower()
+    assert wanted.items() <= hashes.items()
+    assert hashes["sha256"].startswith(str(expected["autov2"]).lower())
+    assert hashes["autov3"].startswith(str(expected["autov3"]).lower())
+
+
+def check_claims(path: Path, expected: dict[str, object]) -> None:
+    """The sheet's values for kohya's and OneTrainer's claims are true of this file, and no others."""
+    with open_source(path) as source:
+        known = hash_body(source)
+        head = read_head(source).header
+    claims = {
+        "sshs_model_hash": expected["sshs_model_hash"],
+        "sshs_legacy_hash": expected.get("sshs_legacy_hash"),
+        "modelspec.hash_sha256": expected.get("onetrainer_modelspec_hash_sha256"),
+    }
+    said = {key: str(value) for key, value in claims.items() if value is not None}
+    found = check_hash_claims(said, head.body_bytes, known)
+    # By name it takes a second read, which is only made where the header claims it.
+    assert {claim.field for claim in found} <= {"modelspec.hash_sha256"}
+    claimed = path.with_name("claimed.safetensors")
+    claimed.write_bytes(
+        dump_header(head.tensors, {**dict(head.metadata), **said}.items())
+        + path.read_bytes()[head.header_bytes :]
+    )
+    remarks = inspect_path(claimed, check_hash=True).found.claims
+    assert not [claim for claim in remarks if claim.field in said]
 
 
 def test_civitai_published_vector(tmp_path: Path, vectors: dict[str, dict[str, object]]) -> None:
@@ -74,6 +135,41 @@ def test_civitai_published_vector(tmp_path: Path, vectors: dict[str, dict[str, o
     assert names.blake3.upper() == published["Blake3"]
     assert names.reason == "not a safetensors file"
     assert names.autov3 is names.tensors is None
+
+
+def test_known_bad_sentinel_is_a_false_claim(
+    tmp_path: Path, vectors: dict[str, dict[str, object]]
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(
+        lora_bytes(metadata={"sshs_model_hash": str(vectors["known-bad-sentinel"]["value"])})
+    )
+    (claim,) = [
+        claim for claim in inspect_path(path).found.claims if claim.field == "sshs_model_hash"
+    ]
+    assert str(claim.status) == "false"
+
+
+def test_every_vector_of_the_sheet_is_compared(vectors: dict[str, dict[str, object]]) -> None:
+    compared = (
+        "civitai-hello-world tiny mixed-dtype-5MiB mixed-dtype-5MiB-scrubbed known-bad-sentinel"
+    )
+    assert set(vectors) == set(compared.split())
+
+
+def test_git_knows_a_small_file_by_that_name(tmp_path: Path, oracle: Callable[[str], str]) -> None:
+    path = write_lora(tmp_path / "a.safetensors")
+    done = subprocess.run(
+        [oracle("git"), "hash-object", "--no-filters", str(path)], capture_output=True, check=True
+    )
+    assert name_file(path).hf_git_blob == done.stdout.decode().strip()
+
+
+def test_large_file_has_no_git_name(tmp_path: Path) -> None:
+    for size in (GIT_BLOB_BYTES, GIT_BLOB_BYTES + 1):
+        path = tmp_path / "a.bin"
+        path.write_bytes(bytes(size))
+        assert (name_file(path).hf_git_blob is None) == (size > GIT_BLOB_BYTES)
 
 
 def test_tiny_vector(tmp_path: Path, vectors: dict[str, dict[str, object]]) -> None:

@@ -94,6 +94,8 @@ def entry(name: str = "a", **fields: object) -> str:
         ("{" + entry(shape=["2"]) + "}", "list of counts"),
         ("{" + entry(shape=[None]) + "}", "list of counts"),
         ("{" + entry(shape=[2.0]) + "}", "whole numbers"),
+        ('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', "whole numbers"),
+        ('{"a":{"dtype":"F32","shape":[2],"data_offsets":[-0,8]}}', "whole numbers"),
         ('{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}', "whole numbers"),
         ('{"a":{"dtype":"F32","shape":[02],"data_offsets":[0,8]}}', "not JSON"),
         ("{" + entry(shape=[1] * 9) + "}", "9 dimensions"),

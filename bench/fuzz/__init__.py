@@ -1,0 +1,1 @@
+"""What the mutants of `bench.mutants` and the fuzzer share: edits, targets and their promises."""
