@@ -42,6 +42,11 @@ class Layers:
         """Return the output widths of all modules whose stem contains one of `parts`."""
         return self._side(1, parts)
 
+    def within(self, start: str) -> Layers:
+        """Return the view of those layers whose stem begins with `start`; names stay as they are."""
+        own = {stem: pairs for stem, pairs in self.widths.items() if stem.startswith(start)}
+        return Layers(own, self.names, self.others)
+
     def _side(self, side: int, parts: tuple[str, ...]) -> frozenset[int]:
         return frozenset(
             widths[side]
