@@ -91,6 +91,7 @@ class _Seen(NamedTuple):
     last: int
     numbers: frozenset[bool]
     crosses: bool
+    feeds: bool
 
 
 def _look(layers: Layers) -> _Seen:
@@ -106,6 +107,7 @@ def _look(layers: Layers) -> _Seen:
         layers.last_index(r"(?<!single_)transformer_blocks"),
         frozenset(numbers),
         any(mark in name for name in names for mark in _CROSS),
+        own.has("_ff_"),
     )
 
 
@@ -130,6 +132,7 @@ def _allows(row: Dit, seen: _Seen) -> bool:
         and seen.key_outputs <= {row.keys or row.hidden}
         and seen.joint <= {row.joint}
         and seen.mlp <= row.mlp
+        and not (seen.feeds and not row.mlp)
         and not (seen.crosses and row.text and row.text not in seen.key_inputs)
         and (row.numbered is None or seen.numbers <= {row.numbered})
     )

@@ -115,7 +115,7 @@ def _claim_ambiguous(groups: dict[str, _Group], others: list[TensorInfo]) -> lis
         else:
             rest.append(tensor)
     for name, group in letters.items():
-        if GLORA_ROLES <= {role for role, _ in group}:
+        if {role for role, _ in group} >= GLORA_ROLES:
             groups.setdefault(name, []).extend(group)
         else:
             rest.extend(tensor for _, tensor in group)

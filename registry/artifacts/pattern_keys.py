@@ -1,6 +1,6 @@
-"""Keys of PEFT's `rank_pattern` and `alpha_pattern`, matched as PEFT matches them, in bounded time.
+r"""Keys of PEFT's `rank_pattern` and `alpha_pattern`, matched as PEFT matches them, in bounded time.
 
-PEFT 0.21 takes each key for a regular expression: `re.match(rf"(.*\\.)?({key})$", module)`, the first
+PEFT 0.21 takes each key for a regular expression: `re.match(rf"(.*\.)?({key})$", module)`, the first
 key that matches counts (`peft.utils.other.get_pattern_key`). A config comes with the adapter, so a
 hostile key could keep `re` busy for years. Here a key is a set of states that move along the name
 once (Thompson's construction): time grows with key times name and never faster. What this leaves

@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.artifacts.alpha import CONFIG_SOURCE, METADATA_KEY
 from registry.artifacts.claims import Claim, ClaimStatus
 from registry.artifacts.pattern_keys import PatternKeys, UnevaluatedPatternError
 
@@ -92,9 +91,6 @@ class _Value(NamedTuple):
     alpha: float | None
     scale: float | None
     source: str
-
-
-
 
 
 def find_scales(
@@ -176,18 +172,20 @@ def _share(module: AdapterModule) -> _Shared:
 
 
 def _by_tensors(shape: _Shared, alpha: float | None, scalar: float | None) -> _Value:
+    if alpha is not None and not math.isfinite(alpha):
+        alpha = None
     if shape.method not in SCALED_METHODS:
         return _Value(alpha, None, NO_SCALE)
-    if not shape.is_sound or (shape.scalar is not None and scalar is None):
+    factor = 1.0 if shape.scalar is None else scalar
+    if not shape.is_sound or factor is None or not math.isfinite(factor):
         return _Value(alpha, None, TENSORS)
-    factor = 1.0 if scalar is None else scalar
     if shape.method == "lokr" and shape.rank is None:
         # Both Kronecker factors in full: every loader leaves alpha out.
         return _Value(alpha, factor, TENSORS)
     if shape.alpha is None:
         # LyCORIS' own scalar is a stored number; the alpha beside it is still the loaders' guess.
         return _Value(None, factor, DEFAULT)
-    if alpha is None or not math.isfinite(alpha) or not shape.rank:
+    if alpha is None or not shape.rank:
         return _Value(alpha, None, TENSORS)
     return _Value(alpha, alpha / shape.rank * factor, TENSORS)
 
@@ -291,18 +289,20 @@ def _claims(counts: tuple[ScaleCount, ...]) -> tuple[Claim, ...]:
 
 
 def _odd(counts: tuple[ScaleCount, ...]) -> tuple[str, ...]:
+    rows = [(count.scale, count) for count in counts if count.scale is not None]
+    # Of alphas in tensors `find_alpha` says it if they are 0 or negative.
+    told = [row for row in rows if row[1].source != TENSORS]
     checks = (
-        (f"effective scale is more than {_ABSURD:g}", lambda scale: abs(scale) > _ABSURD),
-        (f"effective scale is less than {_TINY:g}", lambda scale: 0 < abs(scale) < _TINY),
-        ("effective scale is 0, so the module does nothing", lambda scale: scale == 0),
-        ("effective scale is negative", lambda scale: scale < 0),
+        (f"effective scale is more than {_ABSURD:g}", [c for s, c in rows if abs(s) > _ABSURD]),
+        (f"effective scale is less than {_TINY:g}", [c for s, c in rows if 0 < abs(s) < _TINY]),
+        ("effective scale is 0, so the module does nothing", [c for s, c in told if s == 0]),
+        ("effective scale is negative", [c for s, c in told if s < 0]),
     )
-    found = []
-    for words, is_odd in checks:
-        modules = sum(c.modules for c in counts if c.scale is not None and is_odd(c.scale))
-        if modules:
-            found.append(f"{words} in {modules} modules")
-    return tuple(found)
+    return tuple(
+        f"{words} in {sum(count.modules for count in found)} modules"
+        for words, found in checks
+        if found
+    )
 
 
 def _unlike(
@@ -311,6 +311,8 @@ def _unlike(
     counts: tuple[ScaleCount, ...],
 ) -> tuple[str, ...]:
     """Return what makes loaders disagree on the scale: ranks that differ where no alpha says more."""
+    if len(counted) == 1:
+        return ()
     ranks = {id(module[3]): module[3].rank for module in modules}
     found = []
     guessed = {ranks[key] for (key, value) in counted if value.source == DEFAULT}
@@ -319,33 +321,30 @@ def _unlike(
             "ranks differ and nothing says alpha: loaders disagree on the scale "
             "(older diffusers divide the commonest rank by each module's own)"
         )
-    return (*found, *_fused(modules, counted, counts))
+    fused = _count_fused(modules, counted) if len(counts) > 1 else 0
+    if fused:
+        found.append(
+            f"{fused} fused modules have several times the rank of the others and the same alpha: "
+            "if they were trained split, loaders apply a fraction of what was trained"
+        )
+    return tuple(found)
 
 
-def _fused(
-    modules: Sequence[AdapterModule],
-    counted: Counter[tuple[int, _Value]],
-    counts: tuple[ScaleCount, ...],
-) -> tuple[str, ...]:
-    """Return whether one module holds several that were trained apart and kept the alpha of one.
+def _count_fused(modules: Sequence[AdapterModule], counted: Counter[tuple[int, _Value]]) -> int:
+    """Return how many modules hold several that were trained apart, with the alpha of one.
 
     sd-scripts puts split q, k and v together (rank 3r) and keeps alpha, so loaders that divide by
     the rank that they see apply a third of what was trained.
     """
-    if len(counts) == 1:
-        return ()
     alphas = {key: value.alpha for key, value in counted if value.source == TENSORS}
     usual = {(module[3].rank, alphas.get(id(module[3]))) for module in modules}
-    fused = 0
-    for module in modules:
-        rank, alpha = module[3].rank, alphas.get(id(module[3]))
-        fused += bool(rank) and any(
-            module[0].endswith(ends) and (rank / parts, alpha) in usual
+    return sum(
+        any(
+            module[0].endswith(ends)
+            and (module[3].rank // parts, alphas.get(id(module[3]))) in usual
             for parts, ends in _FUSED.items()
+            if module[3].rank % parts == 0
         )
-    if not fused:
-        return ()
-    return (
-        f"{fused} fused modules have several times the rank of the others and the same alpha: "
-        "if they were trained split, loaders apply a fraction of what was trained",
+        for module in modules
+        if module[3].rank
     )
