@@ -32,6 +32,7 @@ from registry.artifacts.layers import view_layers
 from registry.artifacts.merges import WHOLE_MODELS, describe_merge, find_merge_evidence, is_raw_dump
 from registry.artifacts.modules import pair_tensors
 from registry.artifacts.scales import find_scales
+from registry.artifacts.shapes import group_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from registry.artifacts.families import FamilyFit
     from registry.artifacts.modules import AdapterModule, Pairing
     from registry.artifacts.scales import ScaleCount
+    from registry.artifacts.shapes import ModuleShapes
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
 
@@ -112,13 +114,15 @@ def classify(
         return _not_an_adapter(kind, header, find_merged(kind, metadata, pairing, name_hint))
     configs = configs_of(metadata, config)
     dialect = find_dialect([module[0] for module in pairing.modules] or _names(header))
-    layers = view_layers(pairing.modules, pairing.others, prefixes_of(dialect))
+    shapes = group_shapes(pairing.modules)
+    layers = view_layers(shapes, pairing.others, prefixes_of(dialect))
     fit = fit_family(layers)
     family, family_claims = _family(fit, _family_words(metadata, config))
-    found = find_alpha(pairing.modules, alphas, configs)
-    scales = find_scales(pairing.modules, alphas, configs)
-    ranks = _ranks(pairing.modules)
-    method = _method(pairing, dialect, config)
+    found = find_alpha(shapes, alphas, configs)
+    scales = find_scales(shapes, alphas, configs)
+    ranks = _ranks(shapes)
+    methods = Counter([module[1] for module in pairing.modules])
+    method = _method(pairing, methods, dialect, config)
     result = Classification(
         kind=kind,
         tensors=len(header.tensors),
@@ -130,9 +134,9 @@ def classify(
         ranks=ranks,
         alpha=found.alpha,
         alphas=found.values,
-        methods=_methods(pairing.modules),
+        methods=tuple(sorted(methods.items())),
         claims=(*family_claims, *found.claims, *scales.claims),
-        refusals=_refusals(pairing.modules),
+        refusals=_refusals(shapes),
         warnings=(*found.warnings, *scales.warnings, *_warnings(pairing, configs, method)),
         scale=scales.scale,
         scales=scales.counts,
@@ -222,13 +226,10 @@ def _listed(fit: FamilyFit) -> str:
     return " and ".join(names)
 
 
-def _methods(modules: tuple[AdapterModule, ...]) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(Counter([module[1] for module in modules]).items()))
-
-
-def _method(pairing: Pairing, dialect: str | None, config: AdapterConfig | None) -> str | None:
+def _method(
+    pairing: Pairing, counted: Counter[str], dialect: str | None, config: AdapterConfig | None
+) -> str | None:
     modules = pairing.modules
-    counted = dict(_methods(modules))
     main = {name: count for name, count in counted.items() if name not in _SIDE_METHODS}
     if not main:
         side = max(counted, key=lambda name: counted[name], default=None)
@@ -270,12 +271,15 @@ def _count_peft_modules(pairing: Pairing, config: AdapterConfig | None) -> int:
     return len({stem for stem in stems if stem and stem not in _PEFT_ROOTS})
 
 
-def _ranks(modules: tuple[AdapterModule, ...]) -> tuple[int, ...]:
-    found = {_rank(module) for module in modules}
+def _ranks(shapes: ModuleShapes) -> tuple[int, ...]:
+    if any(sample[1] == "oft" for sample in shapes.samples.values()):
+        found = {_oft_rank(module) for module in shapes.modules}
+    else:
+        found = {sample.rank for sample in shapes.samples.values()}
     return tuple(sorted(rank for rank in found if rank is not None))
 
 
-def _rank(module: AdapterModule) -> int | None:
+def _oft_rank(module: AdapterModule) -> int | None:
     if module[1] == "oft" and module[0].startswith("oft_"):
         # kohya's own OFT: as many blocks as its rank, where LyCORIS has blocks of that size.
         blocks = module.find_tensor("oft_blocks")
@@ -283,8 +287,10 @@ def _rank(module: AdapterModule) -> int | None:
     return module[3].rank
 
 
-def _refusals(modules: tuple[AdapterModule, ...]) -> tuple[Refusal, ...]:
-    faulty = [(module.name, fault) for module in modules for fault in module[3].faults]
+def _refusals(shapes: ModuleShapes) -> tuple[Refusal, ...]:
+    if not any(sample.faults for sample in shapes.samples.values()):
+        return ()
+    faulty = [(module.name, fault) for module in shapes.modules for fault in module.faults]
     found = [
         Refusal("half-pair" if " without " in fault else "misfit", name, fault)
         for name, fault in faulty[:_MOST_REFUSALS]

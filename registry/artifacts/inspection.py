@@ -33,6 +33,7 @@ from registry.artifacts.reading import SourceVanishedError, open_source
 from registry.artifacts.samples import looks_unwritten
 from registry.artifacts.scalars import read_alphas
 from registry.artifacts.scales import list_scales
+from registry.artifacts.shapes import group_shapes
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.containers import MAGIC_BYTES
@@ -252,7 +253,11 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
     listed = None
     if known.lists_modules:
         configs = configs_of(metadata, config)
-        listed = list_scales(pair_modules(header), alphas, configs) if found.modules else ()
+        listed = (
+            list_scales(group_shapes(pair_modules(header)), alphas, configs)
+            if found.modules
+            else ()
+        )
     hashes = check_body_hash(metadata, (header.body_bytes, known.body_sha256))
     warnings = found.warnings
     if found.kind == ADAPTER and looks_unwritten(header, read_at):

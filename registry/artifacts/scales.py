@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from registry.artifacts.applied_config import apply_configs
 from registry.artifacts.claims import Claim, ClaimStatus
-from registry.artifacts.pattern_keys import PatternKeys, UnevaluatedPatternError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from registry.artifacts.applied_config import AppliedConfig
     from registry.artifacts.modules import AdapterModule
+    from registry.artifacts.shapes import ModuleShapes, ShapeKey
     from registry.formats.adapter_config import AdapterConfig
 
 TENSORS = "tensors"
@@ -28,7 +30,8 @@ DEFAULT = "default"
 NO_SCALE = "method"
 # Methods whose update is multiplied; the others say all in their tensors (OFT's alpha is a constraint).
 SCALED_METHODS = frozenset({"lora", "dora", "loha", "lokr", "glora", "adalora"})
-_PEFT_PREFIX = "base_model.model."
+# Of these the factors show the rank that the config must have.
+_SHOWN_RANK = frozenset({"lora", "dora", "loha"})
 # PEFT adds this to AdaLoRA's rank before it divides.
 _ADALORA_EPSILON = 1e-5
 # Trainers stay between: alpha 1 at rank 128 is 0.008, rsLoRA with alpha 64 at rank 16 is 16.
@@ -77,33 +80,27 @@ class ScaleFinding:
         return values.pop() if len(values) == 1 else None
 
 
-class _Shared(NamedTuple):
-    """What modules of the same shapes share: `alpha` and `scalar` are places among their tensors."""
-
-    method: str
-    rank: int | None
-    alpha: int | None
-    scalar: int | None
-    is_sound: bool
-
-
 class _Value(NamedTuple):
     alpha: float | None
     scale: float | None
     source: str
 
 
+_UNSCALED = _Value(None, None, NO_SCALE)
+_Counted: TypeAlias = "Counter[tuple[ShapeKey, _Value]]"
+
+
 def find_scales(
-    modules: Sequence[AdapterModule],
+    shapes: ModuleShapes,
     alphas: Mapping[str, float] | None,
     configs: tuple[tuple[str, AdapterConfig], ...],
 ) -> ScaleFinding:
-    """Return the scales of `modules`, counted.
+    """Return the scales of all modules, counted.
 
     `alphas` maps names of alpha and scalar tensors to values, None if they were not read; `configs`
     are those of `configs_of`.
     """
-    counted = Counter(_keyed_values(modules, alphas, configs))
+    counted = _count(shapes, alphas or {}, configs)
     sums: dict[tuple[float | None, str], int] = {}
     for (_, value), count in counted.items():
         if value.source != NO_SCALE:
@@ -113,21 +110,21 @@ def find_scales(
         ScaleCount(scale, source, count)
         for (scale, source), count in sorted(sums.items(), key=_order)
     )
-    return ScaleFinding(
-        counts, _claims(counts), (*_odd(counts), *_unlike(modules, counted, counts))
-    )
+    warnings = (*_odd(counts), *_unlike(shapes, counted, counts))
+    return ScaleFinding(counts, _claims(counts), warnings)
 
 
 def list_scales(
-    modules: Sequence[AdapterModule],
+    shapes: ModuleShapes,
     alphas: Mapping[str, float] | None,
     configs: tuple[tuple[str, AdapterConfig], ...],
 ) -> tuple[ModuleScale, ...]:
     """Return the scale of every module, in file order; arguments as for `find_scales`."""
-    values = _keyed_values(modules, alphas, configs)
     return tuple(
         ModuleScale(module[0], module[1], module[3].rank, value.alpha, value.scale, value.source)
-        for module, (_, value) in zip(modules, values, strict=True)
+        for module, value in zip(
+            shapes.modules, _values(shapes, alphas or {}, configs), strict=True
+        )
     )
 
 
@@ -136,134 +133,89 @@ def _order(item: tuple[tuple[float | None, str], int]) -> tuple[bool, float, str
     return scale is None, scale or 0.0, source
 
 
-def _keyed_values(
-    modules: Sequence[AdapterModule],
-    alphas: Mapping[str, float] | None,
+def _count(
+    shapes: ModuleShapes,
+    alphas: Mapping[str, float],
     configs: tuple[tuple[str, AdapterConfig], ...],
-) -> list[tuple[int, _Value]]:
-    """Return for each module the identity of its shapes and its value."""
-    shared: dict[int, _Shared] = {}
-    known: dict[tuple[int, float | None, float | None], tuple[int, _Value]] = {}
-    found = []
-    values = alphas or {}
-    settings = _Settings(modules, configs) if configs else None
-    for place, module in enumerate(modules):
-        key = id(module[3])
-        shape = shared.get(key)
-        if shape is None:
-            shape = shared[key] = _share(module)
-        if shape.alpha is None and shape.scalar is None and settings is not None:
-            found.append((key, _by_config(shape, settings.of(place))))
-            continue
-        alpha = None if shape.alpha is None else values.get(module[2][shape.alpha][1][0])
-        scalar = None if shape.scalar is None else values.get(module[2][shape.scalar][1][0])
-        value = known.get((key, alpha, scalar))
-        if value is None:
-            value = known[key, alpha, scalar] = (key, _by_tensors(shape, alpha, scalar))
-        found.append(value)
-    return found
+) -> _Counted:
+    if configs:
+        values = _values(shapes, alphas, configs)
+        return Counter(zip(shapes.keys, values, strict=True))
+    if not alphas:
+        return Counter(
+            {
+                (key, _by_tensors(shapes.samples[key], None, None)): count
+                for key, count in shapes.counts().items()
+            }
+        )
+    rows = zip(
+        shapes.keys, shapes.values("alpha", alphas), shapes.values("scalar", alphas), strict=True
+    )
+    counted: _Counted = Counter()
+    for (key, alpha, scalar), count in Counter(rows).items():
+        counted[key, _by_tensors(shapes.samples[key], alpha, scalar)] += count
+    return counted
 
 
-def _share(module: AdapterModule) -> _Shared:
-    roles = [role for role, _ in module.tensors]
-    alpha = roles.index("alpha") if "alpha" in roles else None
-    scalar = roles.index("scalar") if "scalar" in roles else None
-    return _Shared(module.method, module.rank, alpha, scalar, not module.faults)
+def _values(
+    shapes: ModuleShapes,
+    alphas: Mapping[str, float],
+    configs: tuple[tuple[str, AdapterConfig], ...],
+) -> list[_Value]:
+    """Return the value of each module, in file order."""
+    applied = apply_configs([module[0] for module in shapes.modules], configs)
+    stored = shapes.has("alpha") | shapes.has("scalar")
+    rows = zip(
+        shapes.keys,
+        shapes.values("alpha", alphas),
+        shapes.values("scalar", alphas),
+        applied,
+        strict=True,
+    )
+    return [
+        _by_config(shapes.samples[key], config)
+        if config is not None and key not in stored
+        else _by_tensors(shapes.samples[key], alpha, scalar)
+        for key, alpha, scalar, config in rows
+    ]
 
 
-def _by_tensors(shape: _Shared, alpha: float | None, scalar: float | None) -> _Value:
+def _by_tensors(module: AdapterModule, alpha: float | None, scalar: float | None) -> _Value:
+    """Return the value of a module like this one, whose own tensors hold `alpha` and `scalar`."""
+    if module.method not in SCALED_METHODS:
+        return _UNSCALED
     if alpha is not None and not math.isfinite(alpha):
         alpha = None
-    if shape.method not in SCALED_METHODS:
-        return _Value(alpha, None, NO_SCALE)
-    factor = 1.0 if shape.scalar is None else scalar
-    if not shape.is_sound or factor is None or not math.isfinite(factor):
+    factor = 1.0 if module.find_tensor("scalar") is None else scalar
+    if module.faults or factor is None or not math.isfinite(factor):
         return _Value(alpha, None, TENSORS)
-    if shape.method == "lokr" and shape.rank is None:
+    if module.method == "lokr" and module.rank is None:
         # Both Kronecker factors in full: every loader leaves alpha out.
         return _Value(alpha, factor, TENSORS)
-    if shape.alpha is None:
+    if module.find_tensor("alpha") is None:
         # LyCORIS' own scalar is a stored number; the alpha beside it is still the loaders' guess.
         return _Value(None, factor, DEFAULT)
-    if alpha is None or not shape.rank:
+    if alpha is None or not module.rank:
         return _Value(alpha, None, TENSORS)
-    return _Value(alpha, alpha / shape.rank * factor, TENSORS)
+    return _Value(alpha, alpha / module.rank * factor, TENSORS)
 
 
-class _Applied(NamedTuple):
-    """What a config says of one module: rank and alpha after its patterns; None where it does not."""
-
-    source: str
-    settings: AdapterConfig
-    rank: int | None
-    alpha: float | None
-
-
-class _Settings:
-    """Which config applies to which module, and what its patterns make of it."""
-
-    def __init__(
-        self, modules: Sequence[AdapterModule], configs: tuple[tuple[str, AdapterConfig], ...]
-    ) -> None:
-        self._applied: dict[int, _Applied] = {}
-        names = [module[0] for module in modules]
-        for source, settings in reversed(configs):  # the side file's comes first, so it wins
-            base, _, component = source.partition(":")
-            prefix = f"{component}." if component else _PEFT_PREFIX
-            places = [
-                place
-                for place, name in enumerate(names)
-                if not component or name.startswith(prefix)
-            ]
-            own = [names[place].removeprefix(prefix) for place in places]
-            for place, rank, alpha in zip(places, *_patterned(own, settings), strict=True):
-                self._applied[place] = _Applied(base, settings, rank, alpha)
-
-    def of(self, place: int) -> _Applied | None:
-        return self._applied.get(place)
-
-
-def _patterned(
-    names: list[str], settings: AdapterConfig
-) -> tuple[list[int | None], list[float | None]]:
-    ranks: list[int | None] = [settings.r] * len(names)
-    alphas: list[float | None] = [settings.lora_alpha] * len(names)
-    try:
-        for place, value in _matched(names, settings.rank_pattern):
-            ranks[place] = int(value)
-    except UnevaluatedPatternError:
-        ranks = [None] * len(names)
-    try:
-        for place, value in _matched(names, settings.alpha_pattern):
-            alphas[place] = value
-    except UnevaluatedPatternError:
-        alphas = [math.nan] * len(names)
-    return ranks, alphas
-
-
-def _matched(names: list[str], pattern: tuple[tuple[str, float], ...]) -> list[tuple[int, float]]:
-    if not pattern:
-        return []
-    found = PatternKeys(tuple(key for key, _ in pattern)).first_match(names)
-    return [(place, pattern[number][1]) for place, number in enumerate(found) if number is not None]
-
-
-def _by_config(shape: _Shared, applied: _Applied | None) -> _Value:
-    if shape.method not in SCALED_METHODS:
-        return _Value(None, None, NO_SCALE)
-    if applied is None or applied.alpha is None:
-        return _by_tensors(shape, None, None)
-    if not shape.is_sound:
-        return _Value(applied.alpha, None, applied.source)
+def _by_config(module: AdapterModule, applied: AppliedConfig) -> _Value:
+    """Return the value of a module like this one, of which a config says rank and alpha."""
+    if module.method not in SCALED_METHODS:
+        return _UNSCALED
+    if applied.alpha is None:
+        return _by_tensors(module, None, None)
     # PEFT divides by the config's rank: it counts where no factor shows one, or AdaLoRA pruned it.
-    rank = shape.rank if shape.method in ("lora", "dora", "loha") else applied.rank
-    if not rank or math.isnan(applied.alpha):
-        alpha = None if math.isnan(applied.alpha) else applied.alpha
-        return _Value(alpha, None, applied.source)
-    if shape.method == "adalora":
+    rank = module.rank if module.method in _SHOWN_RANK else applied.rank
+    if math.isnan(applied.alpha):
+        return _Value(None, None, applied.source)
+    if module.faults or not rank:
+        return _Value(applied.alpha, None, applied.source)
+    if module.method == "adalora":
         strength = applied.alpha if applied.alpha > 0 else float(rank)
         return _Value(applied.alpha, strength / (rank + _ADALORA_EPSILON), applied.source)
-    is_rooted = applied.settings.use_rslora and shape.method in ("lora", "dora")
+    is_rooted = applied.use_rslora and module.method in ("lora", "dora")
     divisor = math.sqrt(rank) if is_rooted else rank
     return _Value(applied.alpha, applied.alpha / divisor, applied.source)
 
@@ -306,22 +258,19 @@ def _odd(counts: tuple[ScaleCount, ...]) -> tuple[str, ...]:
 
 
 def _unlike(
-    modules: Sequence[AdapterModule],
-    counted: Counter[tuple[int, _Value]],
-    counts: tuple[ScaleCount, ...],
+    shapes: ModuleShapes, counted: _Counted, counts: tuple[ScaleCount, ...]
 ) -> tuple[str, ...]:
     """Return what makes loaders disagree on the scale: ranks that differ where no alpha says more."""
     if len(counted) == 1:
         return ()
-    ranks = {id(module[3]): module[3].rank for module in modules}
     found = []
-    guessed = {ranks[key] for (key, value) in counted if value.source == DEFAULT}
+    guessed = {shapes.samples[key].rank for key, value in counted if value.source == DEFAULT}
     if len(guessed - {None}) > 1:
         found.append(
             "ranks differ and nothing says alpha: loaders disagree on the scale "
             "(older diffusers divide the commonest rank by each module's own)"
         )
-    fused = _count_fused(modules, counted) if len(counts) > 1 else 0
+    fused = _count_fused(shapes, counted) if len(counts) > 1 else 0
     if fused:
         found.append(
             f"{fused} fused modules have several times the rank of the others and the same alpha: "
@@ -330,21 +279,25 @@ def _unlike(
     return tuple(found)
 
 
-def _count_fused(modules: Sequence[AdapterModule], counted: Counter[tuple[int, _Value]]) -> int:
+def _count_fused(shapes: ModuleShapes, counted: _Counted) -> int:
     """Return how many modules hold several that were trained apart, with the alpha of one.
 
     sd-scripts puts split q, k and v together (rank 3r) and keeps alpha, so loaders that divide by
     the rank that they see apply a third of what was trained.
     """
-    alphas = {key: value.alpha for key, value in counted if value.source == TENSORS}
-    usual = {(module[3].rank, alphas.get(id(module[3]))) for module in modules}
+    strengths = {
+        key: (shapes.samples[key].rank, value.alpha)
+        for key, value in counted
+        if value.source == TENSORS
+    }
+    usual = set(strengths.values())
+    several = {
+        key: ends
+        for key, (rank, alpha) in strengths.items()
+        for parts, ends in _FUSED.items()
+        if rank and rank % parts == 0 and (rank // parts, alpha) in usual
+    }
     return sum(
-        any(
-            module[0].endswith(ends)
-            and (module[3].rank // parts, alphas.get(id(module[3]))) in usual
-            for parts, ends in _FUSED.items()
-            if module[3].rank % parts == 0
-        )
-        for module in modules
-        if module[3].rank
+        key in several and module[0].endswith(several[key])
+        for key, module in zip(shapes.keys, shapes.modules, strict=True)
     )
