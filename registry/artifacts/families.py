@@ -54,6 +54,7 @@ _UNET_CROSS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 _WAN = {5120: "wan-14b", 3072: "wan-5b", 1536: "wan-1.3b"}
 _JOINT = {1536: _SD3, 2432: FamilyFit("sd3.5-large")}
 _LAYERS_DIT = {3840: "z-image", 2304: "lumina2"}
+_SECOND_TEXT = ("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.")
 _GPT2_WIDTHS = frozenset({768, 1024, 1280, 1600})
 _LLAMA_VOCABULARY = {128256: "llm-llama31", 32000: "llm-mistral", 32768: "llm-mistral"}
 # Numbers of the last blocks of models that otherwise look alike.
@@ -82,8 +83,9 @@ def _one(table: dict[int, str], widths: frozenset[int]) -> FamilyFit | None:
 def _unet(layers: Layers) -> FamilyFit | None:
     if not layers.has(*_UNET_BLOCKS):
         return None
-    cross = layers.inputs("attn_to_k", "attn_to_v")
-    fit = _one(_UNET_CROSS, cross)
+    # In the oldest diffusers names text encoders have a `self_attn.to_k` too.
+    unet = layers.without("text_model")
+    fit = _one(_UNET_CROSS, unet.inputs("attn_to_k", "attn_to_v"))
     if fit is not None:
         return fit
     # Without a cross-attention input (OFT, IA3, attn1 only): names and numbers narrow it down.
@@ -92,9 +94,9 @@ def _unet(layers: Layers) -> FamilyFit | None:
     if layers.last_index("transformer_blocks") > 1:
         return FamilyFit("sdxl")
     text = _one({768: "sd1", 1024: "sd2"}, layers.inputs("text_model_encoder"))
-    if text is not None and not any(name.startswith("lora_te2_") for name in layers.names):
+    if text is not None and not any(name.startswith(_SECOND_TEXT) for name in layers.names):
         return text
-    narrow = _SD_NARROWEST in layers.outputs("attn_to_") | layers.inputs("attn_to_")
+    narrow = _SD_NARROWEST in unet.outputs("attn_to_") | unet.inputs("attn_to_")
     return FamilyFit(None, ("sd1", "sd2") if narrow else ("sd1", "sd2", "sdxl"))
 
 

@@ -47,6 +47,11 @@ class Layers:
         own = {stem: pairs for stem, pairs in self.widths.items() if stem.startswith(start)}
         return Layers(own, self.names, self.others)
 
+    def without(self, part: str) -> Layers:
+        """Return the view of those layers whose stem does not contain `part`."""
+        own = {stem: pairs for stem, pairs in self.widths.items() if part not in stem}
+        return Layers(own, self.names, self.others)
+
     def _side(self, side: int, parts: tuple[str, ...]) -> frozenset[int]:
         return frozenset(
             widths[side]

@@ -98,7 +98,9 @@ def test_the_scale_of_every_module_is_pefts(options: dict[str, Any], tmp_path: P
         # Both factors in full: PEFT still multiplies by alpha / r, where LyCORIS does not.
         peft.LoKrConfig(r=4, alpha=3, target_modules=TARGETS),
         peft.LoKrConfig(r=1, alpha=3, target_modules=TARGETS, rank_pattern={"v_proj": 2}),
-        peft.AdaLoraConfig(init_r=6, target_r=4, lora_alpha=9, total_step=10, target_modules=TARGETS),
+        peft.AdaLoraConfig(
+            init_r=6, target_r=4, lora_alpha=9, total_step=10, target_modules=TARGETS
+        ),
     ],
     ids=["loha", "lokr in full", "lokr", "adalora"],
 )
