@@ -51,7 +51,8 @@ _ADAPTER_LIKE = (ADAPTER, TRAINING_STATE)
 _PEFT_ROOTS = ("base_model", "base_model.model")
 _SIDE_METHODS = frozenset({"scale", "norm", "orphan"})
 _FAMILY_SOURCES = ("ss_base_model_version", "modelspec.architecture")
-_BASE_SOURCES = (*_FAMILY_SOURCES, "ss_sd_model_name")
+# Trainers write one architecture for all of a family, so that narrows nothing; a file's name does.
+_BASE_SOURCES = ("ss_sd_model_name",)
 _CONFIG_SOURCE = "adapter_config.json:base_model_name_or_path"
 
 
@@ -137,7 +138,12 @@ def classify(
         methods=tuple(sorted(methods.items())),
         claims=(*family_claims, *found.claims, *scales.claims),
         refusals=_refusals(shapes),
-        warnings=(*found.warnings, *scales.warnings, *_warnings(pairing, configs, method)),
+        warnings=(
+            *found.warnings,
+            *scales.warnings,
+            *_warnings(pairing, configs, method),
+            *_merged_adapters(metadata),
+        ),
         scale=scales.scale,
         scales=scales.counts,
         base_guess=guess_base(family, fit, layers, _base_words(metadata, configs, name_hint)),
@@ -315,6 +321,11 @@ def _warnings(
     if any(".." in tensor.name.split("/") or "/" in tensor.name for tensor in pairing.others):
         found.append("a tensor name looks like a path")
     return tuple(found)
+
+
+def _merged_adapters(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    key = "modelspec.merged_from"
+    return (f"{key}: made of other adapters, so of their data too",) if metadata.get(key) else ()
 
 
 def _number_claims(
