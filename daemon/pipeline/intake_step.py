@@ -13,6 +13,7 @@ from daemon.layouts.found import Layout
 from registry.artifacts.folders import name_of_pair
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
 from registry.artifacts.intake import IntakeSource, resume, take_in
+from registry.artifacts.merges import reason_not_an_adapter
 from registry.artifacts.reading import (
     SourceChangedError,
     SourceRefusedError,
@@ -73,10 +74,8 @@ def _refuse_other_kinds(candidate: Candidate) -> None:
     # A look before the pass: a 7 GB checkpoint in the folder must not be sealed to be refused.
     for path in _weights_of(candidate):
         inspection = inspect_path(path)
-        if inspection.kind is None and inspection.refusals:
-            raise FormatError(inspection.refusals[0].message)
-        if inspection.kind != "adapter":
-            raise FormatError(f"not an adapter but {inspection.kind or 'of unknown kind'}")
+        if (reason := reason_not_an_adapter(inspection)) is not None:
+            raise FormatError(reason)
 
 
 def _weights_of(candidate: Candidate) -> list[Path]:

@@ -105,7 +105,7 @@ def _keep(shop: Workshop, originals: tuple[OriginalHeader, ...]) -> None:
 
 def _record(shop: Workshop, order: RenditionOrder, result: IntakeResult) -> str:
     now = shop.clock()
-    inspection = inspect_glimpses(result.glimpses, body_sha256=result.body_sha256)
+    inspection = inspect_glimpses(result.glimpses)
     with shop.ledger.transaction() as tx:
         name = _name(artifact_name(tx, order.artifact_id) or "adapter", order.rendition)
         root = _root_of(shop, tx, order.artifact_id)

@@ -7,6 +7,7 @@ the header's `lora_adapter_metadata`. Older diffusers files have none, and loade
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from registry.formats.adapter_config import parse_adapter_metadata
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry.artifacts.modules import AdapterModule
+    from registry.artifacts.shapes import ModuleShapes
     from registry.formats.adapter_config import AdapterConfig
 
 METADATA_KEY = "lora_adapter_metadata"
@@ -58,57 +59,57 @@ def configs_of(
 
 
 def find_alpha(
-    modules: tuple[AdapterModule, ...],
+    shapes: ModuleShapes,
     alphas: Mapping[str, float] | None,
     configs: tuple[tuple[str, AdapterConfig], ...],
 ) -> AlphaFinding:
     """Return the alpha; `alphas` maps names of alpha tensors to values, None if they were not read."""
-    scaled = [module for module in modules if module.method not in _WITHOUT_SCALE]
-    if not scaled:
+    ranks = {
+        key: sample.rank
+        for key, sample in shapes.samples.items()
+        if sample.method not in _WITHOUT_SCALE
+    }
+    if not ranks:
         return _none("the method has no alpha", "tensors")
-    if not any(role == "alpha" for module in scaled for role, _ in module.tensors):
+    stored = shapes.has("alpha") & ranks.keys()
+    if not stored:
         return _from_configs(configs)
     if alphas is None:
         return _none("stands in tensors that were not read", "tensors")
-    stored = [
-        (tensor.name, module.rank)
-        for module in scaled
-        for role, tensor in module.tensors
-        if role == "alpha"
-    ]
-    return _from_tensors(stored, alphas)
+    counted = Counter(zip(shapes.keys, shapes.values("alpha", alphas), strict=True))
+    return _from_tensors(
+        [(value, ranks[key], count) for (key, value), count in counted.items() if key in stored]
+    )
 
 
 def _none(note: str, source: str, values: tuple[float, ...] = ()) -> AlphaFinding:
     return AlphaFinding(None, values, (Claim("alpha", ClaimStatus.UNKNOWN, source, note),))
 
 
-def _from_tensors(
-    stored: list[tuple[str, int | None]], alphas: Mapping[str, float]
-) -> AlphaFinding:
-    known = [(alphas[name], rank) for name, rank in stored if name in alphas]
+def _from_tensors(stored: list[tuple[float | None, int | None, int]]) -> AlphaFinding:
+    known = [(value, rank, count) for value, rank, count in stored if value is not None]
     warnings = _odd_values(known)
-    if len(known) < len(stored) or not all(math.isfinite(value) for value, _ in known):
+    if len(known) < len(stored) or not all(math.isfinite(value) for value, _, _ in known):
         unread = _none("not every alpha is a finite number", "tensors")
         return AlphaFinding(None, (), unread.claims, warnings)
-    values = tuple(sorted({value for value, _ in known}))
+    values = tuple(sorted({value for value, _, _ in known}))
     if len(values) == 1:
         return AlphaFinding(values[0], values, (), warnings)
     mixed = _none("differs between modules", "tensors", values)
     return AlphaFinding(None, values, mixed.claims, warnings)
 
 
-def _odd_values(known: list[tuple[float, int | None]]) -> tuple[str, ...]:
+def _odd_values(known: list[tuple[float, int | None, int]]) -> tuple[str, ...]:
     checks = (
-        ("alpha is not a finite number", [v for v, _ in known if not math.isfinite(v)]),
-        ("alpha is 0, so the module does nothing", [v for v, _ in known if v == 0]),
-        ("alpha is negative", [v for v, _ in known if v < 0]),
+        ("alpha is not a finite number", [n for v, _, n in known if not math.isfinite(v)]),
+        ("alpha is 0, so the module does nothing", [n for v, _, n in known if v == 0]),
+        ("alpha is negative", [n for v, _, n in known if v < 0]),
         (
             f"alpha is more than {_HUGE} times the rank",
-            [v for v, rank in known if rank and math.isfinite(v) and abs(v) > _HUGE * rank],
+            [n for v, rank, n in known if rank and math.isfinite(v) and abs(v) > _HUGE * rank],
         ),
     )
-    return tuple(f"{words} in {len(found)} modules" for words, found in checks if found)
+    return tuple(f"{words} in {sum(found)} modules" for words, found in checks if found)
 
 
 def _from_configs(configs: tuple[tuple[str, AdapterConfig], ...]) -> AlphaFinding:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry.artifacts.alpha import configs_of, find_alpha
+from registry.artifacts.base_guess import NAME_SOURCE, expert_in, guess_base
 from registry.artifacts.claims import (
     Claim,
     ClaimStatus,
@@ -28,21 +29,30 @@ from registry.artifacts.kinds import (
     is_expected_extra,
 )
 from registry.artifacts.layers import view_layers
+from registry.artifacts.merges import WHOLE_MODELS, describe_merge, find_merge_evidence, is_raw_dump
 from registry.artifacts.modules import pair_tensors
+from registry.artifacts.scales import find_scales
+from registry.artifacts.shapes import group_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registry.artifacts.base_guess import BaseGuess
     from registry.artifacts.families import FamilyFit
     from registry.artifacts.modules import AdapterModule, Pairing
+    from registry.artifacts.scales import ScaleCount
+    from registry.artifacts.shapes import ModuleShapes
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
 
 _MOST_REFUSALS = 50
 _ADAPTER_LIKE = (ADAPTER, TRAINING_STATE)
 # Parts of an adapter that ride along with its method.
+_PEFT_ROOTS = ("base_model", "base_model.model")
 _SIDE_METHODS = frozenset({"scale", "norm", "orphan"})
 _FAMILY_SOURCES = ("ss_base_model_version", "modelspec.architecture")
+# Trainers write one architecture for all of a family, so that narrows nothing; a file's name does.
+_BASE_SOURCES = ("ss_sd_model_name",)
 _CONFIG_SOURCE = "adapter_config.json:base_model_name_or_path"
 
 
@@ -59,8 +69,9 @@ class Refusal:
 class Classification:
     """What a header says. Spelling of kind, dialect, method and family as in the fixture sheet.
 
-    `rank` and `alpha` are None where modules differ; then `ranks` and `alphas` hold all values.
-    `methods` counts modules by method. An adapter with `refusals` must not be released.
+    `rank`, `alpha` and the effective `scale` are None where modules differ; then `ranks`, `alphas` and
+    `scales` hold all values. `methods` counts modules by method. `base_guess` is a guess and says why;
+    None for what is no adapter. An adapter with `refusals` must not be released.
     """
 
     kind: str | None
@@ -77,6 +88,9 @@ class Classification:
     claims: tuple[Claim, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
+    scale: float | None = None
+    scales: tuple[ScaleCount, ...] = ()
+    base_guess: BaseGuess | None = None
 
 
 def classify(
@@ -96,29 +110,43 @@ def classify(
     """
     pairing = pair_tensors(header)
     kind = find_kind(KindEvidence(header, pairing, config, name_hint))
-    if kind not in _ADAPTER_LIKE:
-        return _not_an_adapter(kind, header)
     metadata = dict(header.metadata)
+    if kind not in _ADAPTER_LIKE:
+        return _not_an_adapter(kind, header, find_merged(kind, metadata, pairing, name_hint))
     configs = configs_of(metadata, config)
     dialect = find_dialect([module[0] for module in pairing.modules] or _names(header))
-    family, family_claims = _family(pairing, dialect, _family_words(metadata, config))
-    found = find_alpha(pairing.modules, alphas, configs)
-    ranks = _ranks(pairing.modules)
+    shapes = group_shapes(pairing.modules)
+    layers = view_layers(shapes, pairing.others, prefixes_of(dialect))
+    fit = fit_family(layers)
+    family, family_claims = _family(fit, _family_words(metadata, config))
+    found = find_alpha(shapes, alphas, configs)
+    scales = find_scales(shapes, alphas, configs)
+    ranks = _ranks(shapes)
+    methods = Counter([module[1] for module in pairing.modules])
+    method = _method(pairing, methods, dialect, config)
     result = Classification(
         kind=kind,
         tensors=len(header.tensors),
         dialect=dialect,
-        method=_method(pairing.modules, dialect, config),
+        method=method,
         family=family,
-        modules=len(pairing.modules),
+        modules=len(pairing.modules) or _count_peft_modules(pairing, config),
         rank=ranks[0] if len(ranks) == 1 else None,
         ranks=ranks,
         alpha=found.alpha,
         alphas=found.values,
-        methods=_methods(pairing.modules),
-        claims=(*family_claims, *found.claims),
-        refusals=_refusals(pairing.modules),
-        warnings=(*found.warnings, *_warnings(pairing, configs)),
+        methods=tuple(sorted(methods.items())),
+        claims=(*family_claims, *found.claims, *scales.claims),
+        refusals=_refusals(shapes),
+        warnings=(
+            *found.warnings,
+            *scales.warnings,
+            *_warnings(pairing, configs, method),
+            *_merged_adapters(metadata),
+        ),
+        scale=scales.scale,
+        scales=scales.counts,
+        base_guess=guess_base(family, fit, layers, _base_words(metadata, configs, name_hint)),
     )
     return replace(result, claims=(*result.claims, *_number_claims(result, metadata, configs)))
 
@@ -127,39 +155,76 @@ def _names(header: SafetensorsHeader) -> list[str]:
     return [tensor.name for tensor in header.tensors]
 
 
-def _not_an_adapter(kind: str | None, header: SafetensorsHeader) -> Classification:
+def find_merged(
+    kind: str | None, metadata: Mapping[str, str], pairing: Pairing, place: str | None
+) -> tuple[Refusal, ...]:
+    """Return the refusal of a whole model that something was merged into; () without evidence of it."""
+    if kind not in WHOLE_MODELS:
+        return ()
+    evidence = find_merge_evidence(metadata, pairing, place)
+    if not evidence and not is_raw_dump(pairing):
+        return ()
+    code, message = describe_merge(kind, pairing, evidence)
+    return (Refusal(code, "", message),)
+
+
+def _not_an_adapter(
+    kind: str | None, header: SafetensorsHeader, refusals: tuple[Refusal, ...]
+) -> Classification:
     claims: tuple[Claim, ...] = ()
     if kind is None:
         note = "no rule knows these tensor names"
         claims = (Claim("kind", ClaimStatus.UNKNOWN, "tensors", note),)
-    return Classification(kind, len(header.tensors), claims=claims)
+    return Classification(kind, len(header.tensors), claims=claims, refusals=refusals)
 
 
 def _family_words(metadata: Mapping[str, str], config: AdapterConfig | None) -> dict[str, str]:
     words = {key: metadata[key] for key in _FAMILY_SOURCES if metadata.get(key)}
     if config is not None and config.base_model_name_or_path:
         # Of a path only the last part can be a model's name.
-        words[_CONFIG_SOURCE] = config.base_model_name_or_path.rstrip("/\\").replace("\\", "/")
-        words[_CONFIG_SOURCE] = words[_CONFIG_SOURCE].rpartition("/")[2]
+        words[_CONFIG_SOURCE] = _last_part(config.base_model_name_or_path)
     return words
 
 
-def _family(
-    pairing: Pairing, dialect: str | None, words: Mapping[str, str]
-) -> tuple[str | None, tuple[Claim, ...]]:
-    layers = view_layers(pairing.modules, pairing.others, prefixes_of(dialect))
-    fit = fit_family(layers)
+def _base_words(
+    metadata: Mapping[str, str],
+    configs: tuple[tuple[str, AdapterConfig], ...],
+    name_hint: str | None,
+) -> dict[str, str]:
+    """Return texts that may name the base model, by source; of paths only the last part."""
+    words = {key: metadata[key] for key in _BASE_SOURCES if metadata.get(key)}
+    for source, settings in configs:
+        if settings.base_model_name_or_path:
+            words[f"{source} (base_model_name_or_path)"] = settings.base_model_name_or_path
+    words = {source: _last_part(text) for source, text in words.items()}
+    expert = expert_in(name_hint)
+    return {**words, NAME_SOURCE: expert} if expert is not None else words
+
+
+def _last_part(text: str) -> str:
+    return text.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
+def _family(fit: FamilyFit, words: Mapping[str, str]) -> tuple[str | None, tuple[Claim, ...]]:
     for source, text in words.items():
         claimed = family_in(text)
         if claimed is not None and claimed in fit.alternatives:
             note = f"the tensors fit {_listed(fit)} alike; this word decided"
             return claimed, (Claim("family", ClaimStatus.UNVERIFIED, source, note),)
     if fit.default is not None:
-        return fit.default, check_family(fit.default, words)
+        return fit.default, (*_guessed(fit, words), *check_family(fit.default, words))
     note = "block names and widths fit no family that is known"
     if fit.alternatives:
         note = f"the tensors fit {_listed(fit)} alike, and no claim says which"
     return None, (Claim("family", ClaimStatus.UNKNOWN, "tensors", note),)
+
+
+def _guessed(fit: FamilyFit, words: Mapping[str, str]) -> tuple[Claim, ...]:
+    """Return that the family is the commonest of several that fit, unless a word agrees with it."""
+    if not fit.alternatives or any(family_in(text) == fit.default for text in words.values()):
+        return ()
+    note = f"guessed: the tensors fit {_listed(fit)} alike, and the first is the commonest"
+    return (Claim("family", ClaimStatus.UNVERIFIED, "tensors", note),)
 
 
 def _listed(fit: FamilyFit) -> str:
@@ -167,20 +232,16 @@ def _listed(fit: FamilyFit) -> str:
     return " and ".join(names)
 
 
-def _methods(modules: tuple[AdapterModule, ...]) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(Counter([module[1] for module in modules]).items()))
-
-
 def _method(
-    modules: tuple[AdapterModule, ...], dialect: str | None, config: AdapterConfig | None
+    pairing: Pairing, counted: Counter[str], dialect: str | None, config: AdapterConfig | None
 ) -> str | None:
-    counted = dict(_methods(modules))
+    modules = pairing.modules
     main = {name: count for name, count in counted.items() if name not in _SIDE_METHODS}
     if not main:
         side = max(counted, key=lambda name: counted[name], default=None)
         if side is not None and side != "orphan":
             return side
-        return f"peft:{config.peft_type}" if config is not None else _prompt_tuning(modules)
+        return f"peft:{config.peft_type}" if config is not None else _prompt_tuning(pairing)
     method = max(sorted(main), key=lambda name: main[name])
     if method != "lora":
         return method
@@ -191,17 +252,40 @@ def _method(
     return "locon" if is_conv else "lora"
 
 
-def _prompt_tuning(modules: tuple[AdapterModule, ...]) -> str | None:
-    # A file of `prompt_embeddings` alone is an adapter without modules.
-    return None if modules else "peft:PROMPT_TUNING"
+def _prompt_tuning(pairing: Pairing) -> str | None:
+    # A file of `prompt_embeddings` alone is an adapter without modules; prefix and p-tuning look alike.
+    if pairing.modules:
+        return None
+    tasks = any(tensor.name.startswith("prefix_task_") for tensor in pairing.others)
+    return "peft:MULTITASK_PROMPT_TUNING" if tasks else "peft:PROMPT_TUNING"
 
 
-def _ranks(modules: tuple[AdapterModule, ...]) -> tuple[int, ...]:
-    found = {_rank(module) for module in modules}
+def _peft_stem(name: str, config: AdapterConfig) -> str | None:
+    """Return the module of a tensor of one of PEFT's many methods, which prefix what they train."""
+    parts = name.split(".")
+    word = config.peft_type.lower().replace("_", "")
+    for place, part in enumerate(parts):
+        if part.lower().replace("_", "").startswith(word):
+            return ".".join(parts[:place])
+    return None
+
+
+def _count_peft_modules(pairing: Pairing, config: AdapterConfig | None) -> int:
+    if config is None:
+        return 0
+    stems = {_peft_stem(tensor.name, config) for tensor in pairing.others}
+    return len({stem for stem in stems if stem and stem not in _PEFT_ROOTS})
+
+
+def _ranks(shapes: ModuleShapes) -> tuple[int, ...]:
+    if any(sample[1] == "oft" for sample in shapes.samples.values()):
+        found = {_oft_rank(module) for module in shapes.modules}
+    else:
+        found = {sample.rank for sample in shapes.samples.values()}
     return tuple(sorted(rank for rank in found if rank is not None))
 
 
-def _rank(module: AdapterModule) -> int | None:
+def _oft_rank(module: AdapterModule) -> int | None:
     if module[1] == "oft" and module[0].startswith("oft_"):
         # kohya's own OFT: as many blocks as its rank, where LyCORIS has blocks of that size.
         blocks = module.find_tensor("oft_blocks")
@@ -209,8 +293,10 @@ def _rank(module: AdapterModule) -> int | None:
     return module[3].rank
 
 
-def _refusals(modules: tuple[AdapterModule, ...]) -> tuple[Refusal, ...]:
-    faulty = [(module.name, fault) for module in modules for fault in module[3].faults]
+def _refusals(shapes: ModuleShapes) -> tuple[Refusal, ...]:
+    if not any(sample.faults for sample in shapes.samples.values()):
+        return ()
+    faulty = [(module.name, fault) for module in shapes.modules for fault in module.faults]
     found = [
         Refusal("half-pair" if " without " in fault else "misfit", name, fault)
         for name, fault in faulty[:_MOST_REFUSALS]
@@ -221,15 +307,25 @@ def _refusals(modules: tuple[AdapterModule, ...]) -> tuple[Refusal, ...]:
     return tuple(found)
 
 
-def _warnings(pairing: Pairing, configs: tuple[tuple[str, AdapterConfig], ...]) -> tuple[str, ...]:
+def _warnings(
+    pairing: Pairing, configs: tuple[tuple[str, AdapterConfig], ...], method: str | None
+) -> tuple[str, ...]:
     found = [f"{source}: {hazard}" for source, settings in configs for hazard in settings.hazards]
     settings = configs[0][1] if configs else None
     unknown = [item for item in pairing.others if not is_expected_extra(item, settings)]
+    if method is not None and method.startswith("peft:"):
+        # Of these methods only the kind of file is known; none of their tensors is odd for that.
+        unknown = []
     if unknown:
         found.append(f"{len(unknown)} tensors belong to no module, such as {unknown[0].name!a}")
     if any(".." in tensor.name.split("/") or "/" in tensor.name for tensor in pairing.others):
         found.append("a tensor name looks like a path")
     return tuple(found)
+
+
+def _merged_adapters(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    key = "modelspec.merged_from"
+    return (f"{key}: made of other adapters, so of their data too",) if metadata.get(key) else ()
 
 
 def _number_claims(

@@ -45,7 +45,10 @@ _XLABS = re.compile(r"(double|single)_blocks\.\d+\.processor\.(qkv|proj)_lora[12
 _BFL = re.compile(
     r"(double_blocks|single_blocks)\.\d+\.|(img_in|txt_in|time_in|vector_in|guidance_in|final_layer)\b"
 )
-_BLOCKS = re.compile(r"(blocks|layers|joint_blocks|transformer_blocks|h)\.\d+\.")
+_BLOCKS = re.compile(
+    r"(\w*blocks|layers|\w+_refiner|h)\.\d+\.|(mid_block|middle_block|text_model)\.|"
+    r"\w+_in\.|\w+_embedder\.|t\w*_?fusion\.|time_embed|proj_out|norm_out\."
+)
 
 
 def find_dialect(names: Sequence[str]) -> str | None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.artifacts.dits import fitting_dits
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from registry.artifacts.layers import Layers
 
@@ -20,15 +22,26 @@ if TYPE_CHECKING:
 class FamilyFit:
     """Families that the layers fit. `default` holds unless a claim names one of `alternatives`.
 
-    With `default` None the layers fit all `alternatives` alike (or nothing that is known).
+    With `default` None the layers fit all `alternatives` alike (or nothing that is known). `models`
+    are the base models that fit where the layers say more than the family.
     """
 
     default: str | None = None
     alternatives: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 _UNKNOWN = FamilyFit()
 _FLUX = FamilyFit("flux1", ("chroma",))
+_SD3 = FamilyFit("sd3-medium", ("sd3.5-medium",))
+# Where these fit alike, the first is far more common and holds unless a claim names another.
+_USUAL = (
+    _FLUX,
+    _SD3,
+    FamilyFit("flux1", ("chroma", "hunyuan-video")),
+    FamilyFit("qwen-image", ("hunyuan-video",)),
+    FamilyFit("ltx-video", ("anima/cosmos",)),
+)
 _UNET_BLOCKS = (
     "down_blocks_",
     "up_blocks_",
@@ -39,9 +52,9 @@ _UNET_BLOCKS = (
 )
 _UNET_CROSS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 _WAN = {5120: "wan-14b", 3072: "wan-5b", 1536: "wan-1.3b"}
-_JOINT = {1536: FamilyFit("sd3-medium", ("sd3.5-medium",)), 2432: FamilyFit("sd3.5-large")}
-_PLAIN_DIT = {2048: "ltx-video", 1152: "pixart", 2240: "sana"}
+_JOINT = {1536: _SD3, 2432: FamilyFit("sd3.5-large")}
 _LAYERS_DIT = {3840: "z-image", 2304: "lumina2"}
+_SECOND_TEXT = ("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.")
 _GPT2_WIDTHS = frozenset({768, 1024, 1280, 1600})
 _LLAMA_VOCABULARY = {128256: "llm-llama31", 32000: "llm-mistral", 32768: "llm-mistral"}
 # Numbers of the last blocks of models that otherwise look alike.
@@ -49,6 +62,8 @@ _FLUX_DOUBLE, _FLUX_SINGLE, _LLAMA_LAST = 18, 37, 31
 # Widths that tell: SD's first blocks (SDXL attends from 640 on), Flux.1, FLUX.2 (dev, klein 9b), and
 # the MLP of klein 4b, whose width is Flux.1's.
 _SD_NARROWEST, _FLUX_WIDTH, _FLUX2_WIDTHS, _KLEIN_MLP = 320, 3072, frozenset({6144, 4096}), 18432
+# Nine shifts and scales of width 1536, where SD3 Medium has six.
+_SD35_MODULATION = 13824
 
 
 def fit_family(layers: Layers) -> FamilyFit:
@@ -68,8 +83,9 @@ def _one(table: dict[int, str], widths: frozenset[int]) -> FamilyFit | None:
 def _unet(layers: Layers) -> FamilyFit | None:
     if not layers.has(*_UNET_BLOCKS):
         return None
-    cross = layers.inputs("attn_to_k", "attn_to_v")
-    fit = _one(_UNET_CROSS, cross)
+    # In the oldest diffusers names text encoders have a `self_attn.to_k` too.
+    unet = layers.without("text_model")
+    fit = _one(_UNET_CROSS, unet.inputs("attn_to_k", "attn_to_v"))
     if fit is not None:
         return fit
     # Without a cross-attention input (OFT, IA3, attn1 only): names and numbers narrow it down.
@@ -78,9 +94,9 @@ def _unet(layers: Layers) -> FamilyFit | None:
     if layers.last_index("transformer_blocks") > 1:
         return FamilyFit("sdxl")
     text = _one({768: "sd1", 1024: "sd2"}, layers.inputs("text_model_encoder"))
-    if text is not None and not any(name.startswith("lora_te2_") for name in layers.names):
+    if text is not None and not any(name.startswith(_SECOND_TEXT) for name in layers.names):
         return text
-    narrow = _SD_NARROWEST in layers.outputs("attn_to_") | layers.inputs("attn_to_")
+    narrow = _SD_NARROWEST in unet.outputs("attn_to_") | unet.inputs("attn_to_")
     return FamilyFit(None, ("sd1", "sd2") if narrow else ("sd1", "sd2", "sdxl"))
 
 
@@ -116,7 +132,9 @@ def _flux_diffusers(layers: Layers) -> FamilyFit | None:
     if not layers.has("single_transformer_blocks_"):
         return None
     if layers.has("to_qkv_mlp_proj", "ff_linear_in", "ff_linear_out"):
-        return FamilyFit("flux2")
+        return FamilyFit("flux2", models=_models_of("flux2", layers))
+    if layers.has("distilled_guidance_layer"):
+        return FamilyFit("chroma")
     hidden = layers.inputs("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp")
     if hidden & _FLUX2_WIDTHS:
         return FamilyFit("flux2")
@@ -127,33 +145,46 @@ def _flux_diffusers(layers: Layers) -> FamilyFit | None:
     return _by_block_count(double, layers.last_index("single_transformer_blocks"), layers)
 
 
+def _models_of(family: str, layers: Layers) -> tuple[str, ...]:
+    rows = fitting_dits(layers) or ()
+    return tuple(row.model for row in rows if row.family == family)
+
+
 def _joint_blocks(layers: Layers) -> FamilyFit | None:
     if not layers.has("joint_blocks_"):
         return None
-    return _joint_fit(layers.inputs("attn_qkv", "attn_proj", "mlp_fc", "adaLN_modulation"))
-
-
-def _joint_fit(hidden: frozenset[int]) -> FamilyFit:
+    # Only SD3.5 Medium has a second attention in its blocks, and their modulation is wider for it.
+    if any("attn2" in name for name in layers.names) or _SD35_MODULATION in layers.outputs(
+        "x_block_adaLN"
+    ):
+        return FamilyFit("sd3.5-medium")
+    hidden = layers.inputs("attn_qkv", "attn_proj", "mlp_fc", "adaLN_modulation")
     found = [fit for width, fit in _JOINT.items() if width in hidden]
     return found[0] if len(found) == 1 else _UNKNOWN
 
 
-def _joint_diffusers(layers: Layers) -> FamilyFit | None:
-    if not layers.has("transformer_blocks_") or not layers.has(
-        "attn_add_", "to_add_out", "img_mlp_", "txt_mlp_", "img_mod_", "ff_context"
-    ):
-        return None
-    hidden = layers.inputs("attn_to_", "attn_add_", "img_mlp_net__proj", "img_mod_")
-    if _FLUX_WIDTH not in hidden:
-        return _joint_fit(hidden)
+def _transformer_blocks(layers: Layers) -> FamilyFit | None:
+    if layers.has("ff_conv_inverted", "ff_conv_point", "ff_conv_depth"):
+        return FamilyFit("sana")
     if layers.has("img_mlp_", "txt_mlp_", "img_mod_", "txt_mod_"):
-        return FamilyFit("qwen-image")
-    last = layers.last_index("transformer_blocks")
-    if last > _FLUX_DOUBLE:
-        return FamilyFit("qwen-image")
-    if layers.has("ff_net_", "ff_context"):
-        return _FLUX
-    return FamilyFit(None, ("flux1", "chroma", "qwen-image"))
+        hidden = layers.inputs("attn_to_", "attn_add_", "img_mlp_net__proj", "img_mod_", "txt_mod_")
+        return FamilyFit("qwen-image") if _FLUX_WIDTH in hidden else _UNKNOWN
+    rows = fitting_dits(layers)
+    if rows is None:
+        return None
+    return _fit_of(
+        tuple(dict.fromkeys(row.family for row in rows)), tuple(row.model for row in rows)
+    )
+
+
+def _fit_of(families: Sequence[str | None], models: tuple[str, ...]) -> FamilyFit:
+    known = tuple(family for family in families if family is not None)
+    if len(families) == 1:
+        return FamilyFit(families[0], models=models)
+    for usual in _USUAL:
+        if families == (usual.default, *usual.alternatives):
+            return FamilyFit(usual.default, usual.alternatives, models)
+    return FamilyFit(None, known, models)
 
 
 def _cosmos(layers: Layers) -> FamilyFit | None:
@@ -184,14 +215,6 @@ def _layers_dit(layers: Layers) -> FamilyFit | None:
     if not any(stem.startswith(("layers_", "noise_refiner_")) for stem in layers.widths):
         return None
     return _one(_LAYERS_DIT, layers.inputs("attention_", "attn_", "feed_forward_")) or _UNKNOWN
-
-
-def _plain_dit(layers: Layers) -> FamilyFit | None:
-    if not any(stem.startswith("transformer_blocks_") for stem in layers.widths):
-        return None
-    if layers.has("ff_conv_inverted"):
-        return FamilyFit("sana")
-    return _one(_PLAIN_DIT, layers.inputs("attn_to_q")) or _UNKNOWN
 
 
 def _gpt2(layers: Layers) -> FamilyFit | None:
@@ -236,12 +259,11 @@ _RULES: tuple[Callable[[Layers], FamilyFit | None], ...] = (
     _flux_bfl,
     _flux_diffusers,
     _joint_blocks,
-    _joint_diffusers,
+    _transformer_blocks,
     _cosmos,
     _krea,
     _wan,
     _layers_dit,
-    _plain_dit,
     _gpt2,
     _text_encoders,
     _decoder,

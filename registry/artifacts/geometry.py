@@ -17,6 +17,7 @@ Shape: TypeAlias = "tuple[int, ...]"
 Shapes: TypeAlias = "Mapping[str, Shape]"
 
 _MATRIX = 2
+_BOFT_DIMENSIONS = 4
 _LOHA_FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
@@ -38,9 +39,11 @@ class Geometry:
 def measure(method: str, shapes: Shapes) -> Geometry:
     """Return the geometry of a module of `method` with tensors of these shapes, by role."""
     geometry = _MEASURES.get(method, _unmeasured)(shapes)
-    alpha = shapes.get("alpha")
-    if alpha is not None and math.prod(alpha) != 1:
-        return _with_fault(geometry, f"alpha has shape {list(alpha)}, expected one number")
+    for role in ("alpha", "scalar"):
+        shape = shapes.get(role)
+        if shape is not None and math.prod(shape) != 1:
+            fault = f"{role} has shape {list(shape)}, expected one number"
+            geometry = _with_fault(geometry, fault)
     return geometry
 
 
@@ -69,11 +72,11 @@ def _not_matrices(shapes: Shapes, roles: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _lora(shapes: Shapes) -> Geometry:
-    roles = ("down", "up")
+    roles = ("lora_a", "lora_b") if shapes.keys() & {"lora_a", "lora_b"} else ("down", "up")
     faults = _missing(shapes, roles) or _not_matrices(shapes, roles)
     if faults:
         return Geometry(faults=faults)
-    down, up = shapes["down"], shapes["up"]
+    down, up = shapes[roles[0]], shapes[roles[1]]
     mid = shapes.get("mid", ())
     rank, inputs, outputs = down[0], down[1], up[0]
     kernel = math.prod(mid[2:]) if mid else math.prod(down[2:])
@@ -87,6 +90,16 @@ def _lora(shapes: Shapes) -> Geometry:
     if bias is not None and bias != (outputs,):
         found.append(f"up_bias has shape {list(bias)}, expected [{outputs}]")
     return Geometry(rank, inputs, outputs, kernel, tuple(found))
+
+
+def _adalora(shapes: Shapes) -> Geometry:
+    if faults := _missing(shapes, ("lora_a", "lora_b", "lora_e")):
+        return Geometry(faults=faults)
+    geometry = _lora(shapes)
+    values = math.prod(shapes["lora_e"])
+    if geometry.rank is None or values == geometry.rank:
+        return geometry
+    return _with_fault(geometry, f"lora_e has {values} values, expected {geometry.rank}")
 
 
 def _magnitude_faults(shapes: Shapes, inputs: int, outputs: int) -> list[str]:
@@ -162,7 +175,35 @@ def _oft(shapes: Shapes) -> Geometry:
     faults = () if square else (f"oft_blocks has shape {list(blocks)}, expected square blocks",)
     if not square:
         return Geometry(faults=faults)
-    # LyCORIS: [blocks, size, size], or BOFT [stages, blocks, size, size]; the rank is the size.
+    # LyCORIS: [blocks, size, size]; the rank is the size.
+    return Geometry(blocks[-1], None, blocks[-3] * blocks[-1])
+
+
+def _glora(shapes: Shapes) -> Geometry:
+    roles = ("a1", "a2", "b1", "b2")
+    if faults := _missing(shapes, roles) or _not_matrices(shapes, roles):
+        return Geometry(faults=faults)
+    a1, a2, b1, b2 = (shapes[role] for role in roles)
+    kernel = math.prod(shapes.get("bm", ())[2:]) * math.prod(b2[2:])
+    if a1[1] == a2[0] == b1[1] == b2[0]:  # a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in)
+        return Geometry(a2[0], a2[1], b1[0], kernel)
+    if a1[0] == a2[1] == b1[0] == b2[1]:  # the first releases: a1 (r, in), ... b2 (out, r)
+        return Geometry(a1[0], a1[1], b2[0], kernel)
+    return Geometry(faults=("a1, a2, b1 and b2 disagree on the rank",))
+
+
+def _vera(shapes: Shapes) -> Geometry:
+    if faults := _missing(shapes, ("vera_lambda_b", "vera_lambda_d")):
+        return Geometry(faults=faults)
+    rank, outputs = math.prod(shapes["vera_lambda_d"]), math.prod(shapes["vera_lambda_b"])
+    return Geometry(rank, None, outputs)
+
+
+def _boft(shapes: Shapes) -> Geometry:
+    blocks = shapes.get("oft_blocks", shapes.get("boft_r", ()))
+    if len(blocks) != _BOFT_DIMENSIONS or blocks[-1] != blocks[-2]:
+        return Geometry(faults=(f"its blocks have shape {list(blocks)}, expected four dimensions",))
+    # [stages, blocks, size, size]
     return Geometry(blocks[-1], None, blocks[-3] * blocks[-1])
 
 
@@ -188,9 +229,13 @@ def _unmeasured(_shapes: Shapes) -> Geometry:
 _MEASURES: dict[str, Callable[[Shapes], Geometry]] = {
     "lora": _lora,
     "dora": _lora,
+    "adalora": _adalora,
     "loha": _loha,
     "lokr": _lokr,
     "oft": _oft,
+    "boft": _boft,
+    "glora": _glora,
+    "vera": _vera,
     "full": _full,
     "ia3": _ia3,
 }

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from registry.artifacts.alpha import configs_of
 from registry.artifacts.body_hashes import hash_body
-from registry.artifacts.claims import Claim, ClaimStatus, check_hash_claims
+from registry.artifacts.claims import check_hash_claims
 from registry.artifacts.classify import Classification, Refusal, classify
+from registry.artifacts.empty_fields import explain_empty
 from registry.artifacts.folders import WEIGHTS_SUFFIX, choose_weights
 from registry.artifacts.kinds import ADAPTER
 from registry.artifacts.merging import merge_classifications
@@ -23,11 +25,16 @@ from registry.artifacts.metadata import (
     find_leaks,
     leaks_of_config,
     leaks_of_files,
+    scan_folder,
     sort_leaks,
 )
+from registry.artifacts.modules import pair_modules
 from registry.artifacts.other_containers import classify_other_container
 from registry.artifacts.reading import SourceVanishedError, open_source
+from registry.artifacts.samples import looks_unwritten
 from registry.artifacts.scalars import read_alphas
+from registry.artifacts.scales import list_scales
+from registry.artifacts.shapes import group_shapes
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.containers import MAGIC_BYTES
@@ -38,15 +45,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from registry.artifacts.claims import BodyHashes
+    from registry.artifacts.claims import BodyHashes, Claim
     from registry.artifacts.notes import Glimpse
     from registry.artifacts.scalars import ReadAt
+    from registry.artifacts.scales import ModuleScale
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
 
 SCHEMA = "loraseal/inspect.v1"
 CONFIG_NAME = "adapter_config.json"
-_SAMPLES, _SAMPLE_BYTES = 8, 4096
 _HINT_PARTS = 4
 
 
@@ -56,12 +63,14 @@ class Surroundings:
 
     `name_hint` is its path as far as it may be used; `config` the bytes of an adapter_config.json beside
     it; `hashes` those of its weights, if someone computed them; `side_files` other names.
+    With `lists_modules` the inspection says the scale of every single module.
     """
 
     name_hint: str | None = None
     config: bytes | None = None
     hashes: BodyHashes | None = None
     side_files: tuple[str, ...] = ()
+    lists_modules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,13 @@ class Inspection:
     """One answer about one file or set. An adapter is sound if `kind` says so and `refusals` is empty.
 
     `base_model` is a claim. `leaks` name metadata keys and side files, never their content.
+    `module_scales` is None unless it was asked for.
     """
 
     found: Classification
     base_model: str | None = None
     leaks: tuple[Leak, ...] = ()
+    module_scales: tuple[ModuleScale, ...] | None = None
 
     @property
     def kind(self) -> str | None:
@@ -106,6 +117,11 @@ class Inspection:
         return self.found.alpha
 
     @property
+    def scale(self) -> float | None:
+        """The one effective scale of all modules, None if they differ, have none, or it was not read."""
+        return self.found.scale
+
+    @property
     def modules(self) -> int:
         """Number of modules that the adapter changes."""
         return self.found.modules
@@ -123,7 +139,7 @@ class Inspection:
     @property
     def claims(self) -> tuple[Claim, ...]:
         """Remarks on fields; each field that is None has one that says why."""
-        return (*self.found.claims, *_reasons(self.found, self.base_model))
+        return (*self.found.claims, *explain_empty(self.found, self.base_model))
 
     @property
     def is_sound_adapter(self) -> bool:
@@ -131,9 +147,14 @@ class Inspection:
         return self.kind == ADAPTER and not self.refusals
 
     def to_json(self) -> dict[str, object]:
-        """Return the object of schema `loraseal/inspect.v1` (DESIGN section 8); alpha may be a float."""
-        found = self.found
+        """Return the object of schema `loraseal/inspect.v1`; alphas and scales may be floats.
+
+        `module_scales` is in it if it was asked for.
+        """
+        found, guess = self.found, self.found.base_guess
+        listed = self.module_scales
         return {
+            **({} if listed is None else {"module_scales": [row._asdict() for row in listed]}),
             "schema": SCHEMA,
             "kind": found.kind,
             "dialect": found.dialect,
@@ -146,6 +167,9 @@ class Inspection:
             "ranks": list(found.ranks),
             "alpha": found.alpha,
             "alphas": list(found.alphas),
+            "scale": found.scale,
+            "scales": [count._asdict() for count in found.scales],
+            "base_guess": None if guess is None else asdict(guess),
             "methods": dict(found.methods),
             "refusals": [
                 {"code": item.code, "place": item.place, "message": item.message}
@@ -153,7 +177,15 @@ class Inspection:
             ],
             "warnings": list(found.warnings),
             "leaks": [
-                {"key": leak.key, "sensitivity": str(leak.sensitivity), "reason": leak.reason}
+                {
+                    "key": leak.key,
+                    "sensitivity": str(leak.sensitivity),
+                    "kind": leak.kind,
+                    "reason": leak.reason,
+                    "advice": leak.advice,
+                    "count": leak.count,
+                    "certainty": str(leak.certainty),
+                }
                 for leak in self.leaks
             ],
             "claims": [
@@ -170,33 +202,6 @@ class Inspection:
     def to_text(self) -> str:
         """Return `to_json` as one line of JSON with sorted keys."""
         return json.dumps(self.to_json(), ensure_ascii=False, sort_keys=True, allow_nan=False)
-
-
-def _reasons(found: Classification, base_model: str | None) -> tuple[Claim, ...]:
-    explained = {claim.field for claim in found.claims}
-    values = {
-        "kind": found.kind,
-        "dialect": found.dialect,
-        "method": found.method,
-        "family": found.family,
-        "rank": found.rank,
-        "alpha": found.alpha,
-        "base_model": base_model,
-    }
-    empty = [name for name, value in values.items() if value is None and name not in explained]
-    return tuple(
-        Claim(name, ClaimStatus.UNKNOWN, "tensors", _reason(name, found)) for name in empty
-    )
-
-
-def _reason(name: str, found: Classification) -> str:
-    if found.kind is None and found.refusals:
-        return "the file was refused"
-    if not found.modules:
-        return "no adapter modules in it"
-    if name == "rank":
-        return "differs between modules" if found.ranks else "the method has no rank"
-    return "the tensors do not say" if name != "base_model" else "no key names it"
 
 
 def inspect_header_bytes(
@@ -253,9 +258,17 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
         header = replace(header, metadata=_without_config(header))
         found = classify(header, config=config, name_hint=known.name_hint, alphas=alphas)
     metadata = dict(header.metadata)
+    listed = None
+    if known.lists_modules:
+        configs = configs_of(metadata, config)
+        listed = (
+            list_scales(group_shapes(pair_modules(header)), alphas, configs)
+            if found.modules
+            else ()
+        )
     hashes = check_hash_claims(metadata, header.body_bytes, known.hashes)
     warnings = found.warnings
-    if found.kind == ADAPTER and _looks_unwritten(header, read_at):
+    if found.kind == ADAPTER and looks_unwritten(header, read_at):
         warnings = (*warnings, "every sampled byte of the weights is 0; it may not be written yet")
     base_model = base_model_of(metadata, config)
     leaks = (
@@ -269,7 +282,7 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
         warnings=warnings,
         claims=(*found.claims, *hashes),
     )
-    return Inspection(found, base_model, sort_leaks(leaks))
+    return Inspection(found, base_model, sort_leaks(leaks), listed)
 
 
 def _config(known: Surroundings) -> tuple[AdapterConfig | None, tuple[Refusal, ...]]:
@@ -285,19 +298,6 @@ def _without_config(header: SafetensorsHeader) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in header.metadata if pair[0] != "lora_adapter_metadata")
 
 
-def _looks_unwritten(header: SafetensorsHeader, read_at: ReadAt) -> bool:
-    """Return whether samples all over the body are zeroes, as in a file that was only reserved."""
-    step = max(header.body_bytes // _SAMPLES, 1)
-    try:
-        for start in range(0, header.body_bytes, step):
-            size = min(_SAMPLE_BYTES, header.body_bytes - start)
-            if read_at(header.header_bytes + start, size).strip(b"\0"):
-                return False
-    except FormatError:
-        return False
-    return header.body_bytes > 0
-
-
 def merge_inspections(results: Sequence[Inspection]) -> Inspection:
     """Return one inspection of a set whose files were inspected one by one, None where they differ."""
     base_models = {result.base_model for result in results}
@@ -306,13 +306,22 @@ def merge_inspections(results: Sequence[Inspection]) -> Inspection:
         merge_classifications([result.found for result in results]),
         base_models.pop() if len(base_models) == 1 else None,
         sort_leaks(leaks),
+        _joined([result.module_scales for result in results]),
     )
 
 
-def inspect_path(path: Path, *, check_hash: bool = False) -> Inspection:
+def _joined(parts: Sequence[tuple[ModuleScale, ...] | None]) -> tuple[ModuleScale, ...] | None:
+    listed = [rows for rows in parts if rows is not None]
+    return tuple(row for rows in listed for row in rows) if listed else None
+
+
+def inspect_path(
+    path: Path, *, check_hash: bool = False, lists_modules: bool = False
+) -> Inspection:
     """Return the inspection of the file or adapter folder at `path`.
 
     With `check_hash` the weights are read and hashed too, so that the header's own hashes are checked.
+    With `lists_modules` the scale of every module is listed.
 
     Raises:
         NotFoundError: nothing there, or a folder without weights.
@@ -320,11 +329,13 @@ def inspect_path(path: Path, *, check_hash: bool = False) -> Inspection:
         LorasealError: unreadable, a link, or changing under the read.
     """
     if path.is_dir() and not path.is_symlink():
-        return inspect_directory(path, check_hash=check_hash)
-    return inspect_file(path, check_hash=check_hash)
+        return inspect_directory(path, check_hash=check_hash, lists_modules=lists_modules)
+    return inspect_file(path, check_hash=check_hash, lists_modules=lists_modules)
 
 
-def inspect_file(path: Path, *, check_hash: bool = False) -> Inspection:
+def inspect_file(
+    path: Path, *, check_hash: bool = False, lists_modules: bool = False
+) -> Inspection:
     """Return the inspection of one file; an adapter_config.json beside `adapter_model` counts.
 
     Raises:
@@ -332,10 +343,13 @@ def inspect_file(path: Path, *, check_hash: bool = False) -> Inspection:
     """
     beside = path.name.startswith("adapter_model") or path.name == "model.safetensors"
     config = _read_config(path.parent) if beside else None
-    return _inspect_one(path, Surroundings(config=config), check_hash=check_hash)
+    around = Surroundings(config=config, lists_modules=lists_modules)
+    return _inspect_one(path, around, check_hash=check_hash)
 
 
-def inspect_directory(path: Path, *, check_hash: bool = False) -> Inspection:
+def inspect_directory(
+    path: Path, *, check_hash: bool = False, lists_modules: bool = False
+) -> Inspection:
     """Return the inspection of a PEFT or diffusers folder, or of a high- and low-noise pair.
 
     Raises:
@@ -347,10 +361,13 @@ def inspect_directory(path: Path, *, check_hash: bool = False) -> Inspection:
         names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
     chosen = choose_weights(names, folder=str(path))
     side = tuple(name for name in names if name not in chosen and name != CONFIG_NAME)
-    around = Surroundings(config=_read_config(path), side_files=side)
-    return merge_inspections(
+    around = Surroundings(config=_read_config(path), side_files=side, lists_modules=lists_modules)
+    found = merge_inspections(
         [_inspect_one(path / name, around, check_hash=check_hash) for name in chosen]
     )
+    # Equal findings of names and of content are equal objects: each is told once.
+    leaks = dict.fromkeys((*found.leaks, *scan_folder(path)))
+    return replace(found, leaks=sort_leaks(leaks))
 
 
 def _read_config(folder: Path) -> bytes | None:
@@ -365,11 +382,10 @@ def _read_config(folder: Path) -> bytes | None:
 def _inspect_one(path: Path, around: Surroundings, *, check_hash: bool) -> Inspection:
     with open_source(path) as source:
         prefix = source.read_at(0, MAGIC_BYTES)
-        known = Surroundings(
+        known = replace(
+            around,
             name_hint="/".join(path.absolute().parts[-_HINT_PARTS:]),
-            config=around.config,
             hashes=hash_body(source) if check_hash else None,
-            side_files=around.side_files,
         )
         found = inspect_header_bytes(prefix, source.size, source.read_at, around=known)
         # What was said of it holds only if it stood still meanwhile.

@@ -38,21 +38,30 @@ _CHECKPOINT = (
     "cond_stage_model.",
 )
 _CONTROLNET = (
-    "controlnet_cond_embedding.",
-    "controlnet_down_blocks.",
-    "controlnet_mid_block.",
-    "controlnet_blocks.",
+    "controlnet_",  # diffusers: _cond_embedding, _down_blocks, _mid_block, _blocks, _mode_embedder, ...
     "control_model.",
+    "control_blocks.",
+    "control_layers.",
+    "control_noise_refiner.",
+    "control_context_refiner.",
+    "control_add_embedding.",
+    "input_hint_block.",
     "zero_convs.",
-    "lllite_unet_",
+    "vace_blocks.",
+    "lllite_",
 )
-_IP_ADAPTER = ("image_proj.", "ip_adapter.")
+# Also files with LoRA keys beside them (FaceID): the projection makes it what it is.
+_IP_ADAPTER = ("image_proj.", "ip_adapter", "image_proj_model.", "pulid_ca.", "pulid_encoder.")
+_IP_ADAPTER_PARTS = (".ip_adapter_", ".to_k_ip.", ".to_v_ip.", ".ip_adapter.")
 _VAE = (
     "encoder.conv_in.",
     "decoder.conv_in.",
     "decoder.conv_out.",
     "quant_conv.",
     "encoder.conv_out.",
+    # Wan's own names.
+    "encoder.downsamples.",
+    "decoder.upsamples.",
 )
 _QUANTISED = (
     ".scale_weight",
@@ -63,9 +72,25 @@ _QUANTISED = (
     ".qweight",
     ".qzeros",
     ".SCB",
+    ".weight_scale_inv",
+    ".weight_scale_2",
+    ".weight_packed",
+    ".input_scale",
+    ".wscales",
+    ".g_idx",
+    ".comfy_quant",
+    ".weight_format",
+    ".W_q",
+    "_blocks_scales",
+    ".weight._data",
 )
+_NARROW_FLOATS = ("F8_", "F6_", "F4")
+# Optimizer states, as trainers that avoid pickle write them.
+_OPTIMIZER = (".exp_avg", ".exp_avg_sq", ".momentum_buffer", ".exp_avg_slow", ".max_exp_avg_sq")
 _QUANT_STATE = ".quant_state."
-_LATENTS = re.compile(r"latents_[0-9x]+")
+_LATENTS = re.compile(
+    r"latents?(_[0-9x]+)?(_\w+)?|(varlen_)?\w*(prompt|text|caption|clip|t5|vl)\w*_(embeds?|mask)(_\w+)?"
+)
 _CACHE_KEYS = ({"width", "height", "format_version"}, {"caption1"})
 _LLAMA_CPP = re.compile(r"blk\.\d+\..*\.lora_[ab]")
 _TOKEN_WIDTHS = frozenset({768, 1024, 1280, 2048, 3072, 4096})
@@ -103,9 +128,10 @@ def _marked_kind(header: SafetensorsHeader, others: tuple[TensorInfo, ...]) -> s
     names = {tensor.name for tensor in others}
     marks = (
         (CONTROL_LORA, "lora_controlnet" in names),
-        (IP_ADAPTER, _starts(others, _IP_ADAPTER)),
+        (IP_ADAPTER, _is_ip_adapter(others)),
         (CONTROLNET, _starts(others, _CONTROLNET)),
         (QUANTISED_MODEL, _is_quantised(others)),
+        (TRAINING_STATE, any(name.endswith(_OPTIMIZER) for name in names)),
         (FULL_CHECKPOINT, _starts(others, _CHECKPOINT)),
         (VAE, _starts(others, _VAE)),
         (DATASET_CACHE, _is_cache(header, others)),
@@ -114,11 +140,18 @@ def _marked_kind(header: SafetensorsHeader, others: tuple[TensorInfo, ...]) -> s
     return next((kind for kind, found in marks if found), None)
 
 
+def _is_ip_adapter(others: tuple[TensorInfo, ...]) -> bool:
+    return _starts(others, _IP_ADAPTER) or any(
+        part in tensor.name for tensor in others for part in _IP_ADAPTER_PARTS
+    )
+
+
 def _is_quantised(others: tuple[TensorInfo, ...]) -> bool:
     return any(
         tensor.name == "scaled_fp8"
         or tensor.name.endswith(_QUANTISED)
         or _QUANT_STATE in tensor.name
+        or (tensor.dtype.startswith(_NARROW_FLOATS) and len(tensor.shape) >= _MATRIX)
         for tensor in others
     )
 
@@ -127,7 +160,7 @@ def _is_cache(header: SafetensorsHeader, others: tuple[TensorInfo, ...]) -> bool
     keys = {key for key, _ in header.metadata}
     if any(needed <= keys for needed in _CACHE_KEYS):
         return True
-    return all(_LATENTS.match(tensor.name) for tensor in others)
+    return all(_LATENTS.fullmatch(tensor.name) for tensor in others)
 
 
 def _outweigh(evidence: KindEvidence) -> bool:
@@ -148,6 +181,8 @@ def _outweigh(evidence: KindEvidence) -> bool:
 
 
 _EXTRAS = ("lm_head", "embed_tokens", "wte", "wpe", "score", "classifier", "norm", "embeddings")
+# PEFT: projections that all modules share (VeRA), rows of single tokens.
+_SHARED_EXTRAS = ("vera_A", "vera_B", "trainable_tokens_")
 
 
 def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
@@ -160,7 +195,7 @@ def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
     parts = tensor.name.split(".")
     saved = config.modules_to_save if config is not None else ()
     return any(part in saved for part in parts) or any(
-        part.startswith(_EXTRAS) or part.endswith("norm") for part in parts
+        part.startswith((*_EXTRAS, *_SHARED_EXTRAS)) or part.endswith("norm") for part in parts
     )
 
 
@@ -183,7 +218,9 @@ def _is_training_state(place: str | None) -> bool:
 def _kind_without_modules(evidence: KindEvidence) -> str | None:
     others = evidence.pairing.others
     names = {tensor.name for tensor in others}
-    if names == {"prompt_embeddings"} or (evidence.config is not None and _is_peft(others)):
+    if _PROMPT in names and names <= _PROMPT_TENSORS:
+        return ADAPTER
+    if evidence.config is not None and _is_peft(others):
         return ADAPTER
     if _are_tokens(others):
         return TEXTUAL_INVERSION
@@ -192,6 +229,11 @@ def _kind_without_modules(evidence: KindEvidence) -> str | None:
     if named and len(named) * 2 > len(others):
         return FULL_MODEL_PART
     return None
+
+
+# Prompt, prefix and p-tuning; with two more in multitask prompt tuning.
+_PROMPT = "prompt_embeddings"
+_PROMPT_TENSORS = frozenset({_PROMPT, "prefix_task_cols", "prefix_task_rows"})
 
 
 def _is_peft(others: tuple[TensorInfo, ...]) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.artifacts.modules import AdapterModule
+    from registry.artifacts.shapes import ModuleShapes
     from registry.formats.safetensors import TensorInfo
 
 _TO_STEM = str.maketrans({**{str(digit): None for digit in range(10)}, ".": "_"})
@@ -42,6 +42,16 @@ class Layers:
         """Return the output widths of all modules whose stem contains one of `parts`."""
         return self._side(1, parts)
 
+    def within(self, start: str) -> Layers:
+        """Return the view of those layers whose stem begins with `start`; names stay as they are."""
+        own = {stem: pairs for stem, pairs in self.widths.items() if stem.startswith(start)}
+        return Layers(own, self.names, self.others)
+
+    def without(self, part: str) -> Layers:
+        """Return the view of those layers whose stem does not contain `part`."""
+        own = {stem: pairs for stem, pairs in self.widths.items() if part not in stem}
+        return Layers(own, self.names, self.others)
+
     def _side(self, side: int, parts: tuple[str, ...]) -> frozenset[int]:
         return frozenset(
             widths[side]
@@ -58,22 +68,18 @@ class Layers:
 
 
 def view_layers(
-    modules: Sequence[AdapterModule], others: Sequence[TensorInfo], prefixes: Sequence[str]
+    shapes: ModuleShapes, others: Sequence[TensorInfo], prefixes: Sequence[str]
 ) -> Layers:
-    """Return the view of `modules`; the first of `prefixes` that a stem begins with is taken off."""
-    names = [module[0] for module in modules]
-    # Modules of the same shapes share one geometry, so its identity stands for it.
-    sizes = [module[3] for module in modules]
-    keys = [id(size) for size in sizes]
-    geometries = dict(zip(keys, sizes, strict=True))
+    """Return the view of modules; the first of `prefixes` that a stem begins with is taken off."""
+    names = [module[0] for module in shapes.modules]
     # One translation of all names is many times faster than one for each (no name holds a line
     # break: the parser refuses it).
     translated = "\n".join(names).translate(_TO_STEM).split("\n") if names else []
-    pairs = set(zip(translated, keys, strict=True))
+    pairs = set(zip(translated, shapes.keys, strict=True))
     stems = [prefix.translate(_TO_STEM) for prefix in prefixes]
     widths: dict[str, set[tuple[int, int]]] = {}
     for stem, key in pairs:
-        geometry = geometries[key]
+        geometry = shapes.samples[key].geometry
         start = next((len(prefix) for prefix in stems if stem.startswith(prefix)), 0)
         both = (geometry.inputs or 0, geometry.outputs or 0)
         widths.setdefault(stem[start:], set()).add(both)

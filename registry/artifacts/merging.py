@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registry.artifacts.base_guess import BaseGuess
 from registry.artifacts.claims import Claim, ClaimStatus
 from registry.artifacts.classify import Classification
+from registry.artifacts.scales import ScaleCount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHARED = ("kind", "dialect", "method", "family", "rank", "alpha")
+_SHARED = ("kind", "dialect", "method", "family", "rank", "alpha", "scale")
 
 
 def merge_classifications(parts: Sequence[Classification]) -> Classification:
@@ -46,7 +48,27 @@ def merge_classifications(parts: Sequence[Classification]) -> Classification:
         claims=(*differs, *dict.fromkeys(claim for part in parts for claim in part.claims)),
         refusals=tuple(refusal for part in parts for refusal in part.refusals),
         warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        scale=None if "scale" in split else first.scale,
+        scales=_counted_scales(parts),
+        base_guess=_one_guess(parts, None if "family" in split else first.family),
     )
+
+
+def _counted_scales(parts: Sequence[Classification]) -> tuple[ScaleCount, ...]:
+    sums: dict[tuple[float | None, str], int] = {}
+    for count in (count for part in parts for count in part.scales):
+        key = (count.scale, count.source)
+        sums[key] = sums.get(key, 0) + count.modules
+    return tuple(ScaleCount(*key, modules) for key, modules in sums.items())
+
+
+def _one_guess(parts: Sequence[Classification], family: str | None) -> BaseGuess | None:
+    guesses = [part.base_guess for part in parts if part.base_guess is not None]
+    if not guesses:
+        return None
+    candidates = dict.fromkeys(name for guess in guesses for name in guess.candidates)
+    reasons = dict.fromkeys(guess.why for guess in guesses)
+    return BaseGuess(family, tuple(candidates), "; ".join(reasons))
 
 
 def _summed(parts: Sequence[Classification]) -> tuple[tuple[str, int], ...]:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from registry.artifacts.geometry import Geometry, measure
-from registry.artifacts.roles import GLORA_ROLES, ROLE_OF_SUFFIX, method_of, split_name
+from registry.artifacts.roles import (
+    BOFT_DIMENSIONS,
+    GLORA_CORE,
+    GLORA_ROLES,
+    ROLE_OF_SUFFIX,
+    method_of,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from registry.formats.safetensors import SafetensorsHeader, TensorInfo
@@ -23,10 +30,11 @@ _SWITCHES = frozenset({"on_input"})
 class AdapterModule(NamedTuple):
     """One changed layer: its name as the file spells it, its method, its tensors by role.
 
-    `method` is one of lora, dora, loha, lokr, oft, boft, ia3, glora, full, norm, vera, scale, or
-    orphan (an alpha or the like whose factors are not there; always faulty).
-    Roles: `down` (r, in, ...), `up` (out, r, ...), `mid`, `magnitude`, `up_bias`, `alpha`, and the
-    LyCORIS names as they are (`hada_w1_a`, `lokr_w2`, `oft_blocks`, `diff`, ...). A module whose
+    `method` is one of lora, dora, adalora, loha, lokr, oft, boft, ia3, glora, full, norm, vera,
+    scale, or orphan (an alpha or the like whose factors are not there; always faulty).
+    Roles: `down` (r, in, ...), `up` (out, r, ...), `mid`, `magnitude`, `up_bias`, `alpha`, `scalar`,
+    `lora_a` (r, in), `lora_b` (out, r) and `lora_e` (r, 1) of loralib and AdaLoRA, and the LyCORIS
+    names as they are (`hada_w1_a`, `lokr_w2`, `oft_blocks`, `diff`, ...). A module whose
     `geometry.faults` is not empty must not be computed with.
     """
 
@@ -102,12 +110,12 @@ def _claim_ambiguous(groups: dict[str, _Group], others: list[TensorInfo]) -> lis
         module, _, key = tensor.name.removesuffix(".weight").rpartition(".")
         if tensor.name.endswith(".weight") and tensor.name.removesuffix(".weight") in switched:
             groups[tensor.name.removesuffix(".weight")].append(("weight", tensor))
-        elif key in GLORA_ROLES and tensor.name.endswith(".weight"):
+        elif (key in GLORA_ROLES or key == GLORA_CORE) and tensor.name.endswith(".weight"):
             letters.setdefault(module, []).append((key, tensor))
         else:
             rest.append(tensor)
     for name, group in letters.items():
-        if {role for role, _ in group} == GLORA_ROLES:
+        if {role for role, _ in group} >= GLORA_ROLES:
             groups.setdefault(name, []).extend(group)
         else:
             rest.extend(tensor for _, tensor in group)
@@ -136,7 +144,10 @@ def _measure(key: _Signature) -> tuple[str, Geometry]:
     method = method_of(frozenset(roles))
     if method is None:
         return "orphan", Geometry(faults=(f"{'/'.join(roles)} without factors",))
-    geometry = measure(method, {role: shape for role, _, shape in key})
+    shapes = {role: shape for role, _, shape in key}
+    if method == "oft" and len(shapes.get("oft_blocks", ())) == BOFT_DIMENSIONS:
+        method = "boft"
+    geometry = measure(method, shapes)
     faults = list(geometry.faults)
     if len(set(roles)) != len(roles):
         faults.append("a role stands twice")

@@ -19,6 +19,12 @@ _WEIGHT_ROLES: dict[str, str] = {
 # `<module>.<key>`
 _PLAIN_ROLES: dict[str, str] = {
     "alpha": "alpha",
+    # LyCORIS' use_scalar, as older releases saved it: one more factor.
+    "scalar": "scalar",
+    # loralib's and AdaLoRA's parameters; AdaLoRA's singular values are the third.
+    "lora_A": "lora_a",
+    "lora_B": "lora_b",
+    "lora_E": "lora_e",
     "lora_embedding_A": "down",
     "lora_embedding_B": "up",
     "lora_magnitude_vector": "magnitude",
@@ -51,6 +57,7 @@ ROLE_OF_SUFFIX: dict[str, str] = {
     **{f"{key}.weight": role for key, role in _WEIGHT_ROLES.items()},
     **{f"{key}.bias": role for key, role in _BIAS_ROLES.items()},
 }
+_PEFT_ROLES = frozenset({"down", "up", "magnitude", "lora_a", "lora_b", "lora_e"})
 _TWO_PART_ENDS = ("weight", "bias")
 # `down` and `up` are everyday words: roles only behind one of these (diffusers, XLabs).
 _SPLIT_ROLES = {"down", "up"}
@@ -59,9 +66,14 @@ _SPLIT_CONTAINERS = (".lora", ".lora_linear_layer", "_lora", "_lora1", "_lora2")
 _DROPPED_CONTAINERS = (".lora", ".lora_linear_layer")
 
 # GLoRA's factors are named by letters that many models use: all four must be there.
+# With `bm` where a convolution's b1 and b2 have a core.
+GLORA_CORE = "bm"
 GLORA_ROLES = frozenset({"a1", "a2", "b1", "b2"})
+# Their stages are a fourth dimension of the blocks: what LyCORIS calls BOFT.
+BOFT_DIMENSIONS = 4
 _METHODS: dict[str, tuple[str, ...]] = {
-    "lora": ("down", "up", "mid", "down_bias", "up_bias"),
+    "adalora": ("lora_e",),
+    "lora": ("down", "up", "mid", "down_bias", "up_bias", "lora_a", "lora_b"),
     "loha": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
     "lokr": (
         "lokr_w1",
@@ -108,7 +120,7 @@ def _split_uncommon(name: str, module: str, key: str) -> tuple[str, str | None]:
     outer, _, before = module.rpartition(".")
     role = _WEIGHT_ROLES.get(before) or _PLAIN_ROLES.get(before)
     # `<module>.lora_A.<adapter>.weight`; only PEFT's own roles carry an adapter's name.
-    if outer and role in ("down", "up", "magnitude") and name.endswith((".weight", key)):
+    if outer and role in _PEFT_ROLES and name.endswith((".weight", key)):
         return outer, role
     return name, None
 

@@ -28,18 +28,19 @@ _LAYOUTS = {
     "U16": "<H",
     "U8": "<B",
 }
-_ALPHA = "alpha"
+# `scalar` is one more factor, which LyCORIS' use_scalar saved in older releases.
+_SUFFIXES = ("alpha", "scalar")
 
 
 def read_alphas(header: SafetensorsHeader, read_at: ReadAt) -> dict[str, float] | None:
-    """Return the value of every alpha tensor by name; None if not one could be read.
+    """Return the value of every alpha and scalar tensor by name; None if not one could be read.
 
     At most eight bytes are read for each. One that cannot be had, or is of a type that is no plain
     number, is left out.
     """
     found: dict[str, float] = {}
     for tensor in header.tensors:
-        if tensor.name.rpartition(".")[2] == _ALPHA and math.prod(tensor.shape) == 1:
+        if tensor.name.rpartition(".")[2] in _SUFFIXES and math.prod(tensor.shape) == 1:
             value = _read(header, tensor, read_at)
             if value is not None:
                 found[tensor.name] = value

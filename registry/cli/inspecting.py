@@ -11,10 +11,13 @@ import click
 from registry.cli.output import emit, followed, guarded, json_option
 
 if TYPE_CHECKING:
+    from registry.artifacts.classify import Classification
     from registry.artifacts.inspection import Inspection
+    from registry.artifacts.metadata import Leak
 
 _BROKEN_EXIT = 4
 _MOST_LINES = 12
+_MOST_SCALES = 4
 _LABEL_CHARS = 11
 
 
@@ -25,9 +28,15 @@ _LABEL_CHARS = 11
     is_flag=True,
     help="Also read the weights, to check the hash that the header claims.",
 )
+@click.option(
+    "--modules",
+    "lists_modules",
+    is_flag=True,
+    help="Also list every module with its rank, alpha and effective scale.",
+)
 @json_option
 @guarded
-def inspect_command(path: Path, check_hash: bool, as_json: bool) -> None:
+def inspect_command(path: Path, check_hash: bool, lists_modules: bool, as_json: bool) -> None:
     """Say what PATH is: a file, or a PEFT or diffusers folder.
 
     Reads the header only. Exit code 0 for an adapter, and for other kinds of files, which are named;
@@ -35,7 +44,7 @@ def inspect_command(path: Path, check_hash: bool, as_json: bool) -> None:
     """
     from registry.artifacts.inspection import inspect_path
 
-    found = inspect_path(followed(path), check_hash=check_hash)
+    found = inspect_path(followed(path), check_hash=check_hash, lists_modules=lists_modules)
     emit(found.to_json(), as_json=as_json, human=describe(str(path), found))
     if found.refusals:
         sys.exit(_BROKEN_EXIT)
@@ -49,13 +58,46 @@ def describe(name: str, found: Inspection) -> str:
     lines += _section("warnings", list(found.found.warnings))
     lines += _section(
         "tells about people or data",
-        [f"{_shown(leak.key)} ({leak.sensitivity}): {leak.reason}" for leak in found.leaks],
+        [_leak(leak) for leak in found.leaks],
     )
     lines += _section(
         "claims",
         [f"{c.field} {c.status}: {c.note} ({_shown(c.source)})" for c in found.found.claims],
     )
-    return "\n".join(lines)
+    return "\n".join((*lines, *_module_lines(found)))
+
+
+def _leak(leak: Leak) -> str:
+    times = f" x{leak.count}" if leak.count > 1 else ""
+    told = f"{_shown(leak.key)} ({leak.sensitivity}, {leak.kind}{times}): {leak.reason}"
+    return f"{told}\n      -> {leak.advice}" if leak.advice else told
+
+
+def _module_lines(found: Inspection) -> list[str]:
+    rows = [
+        (
+            _shown(row.module),
+            row.method,
+            _cell(row.rank),
+            _cell(row.alpha),
+            _cell(row.scale),
+            row.source,
+        )
+        for row in found.module_scales or ()
+    ]
+    if not rows:
+        return []
+    table = [("module", "method", "rank", "alpha", "scale", "source"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return [
+        "  "
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
 
 
 def _verdict(found: Inspection) -> str:
@@ -81,7 +123,25 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
         ("modules", f"{part.modules} ({part.tensors} tensors)"),
         ("rank", ranks),
         ("alpha", _numbers(part.alpha, part.alphas)),
+        ("scale", _scales(part)),
+        ("made for", _guess(part)),
     ]
+
+
+def _scales(part: Classification) -> str:
+    shown = [
+        f"{_cell(count.scale)} in {count.modules} modules ({count.source})"
+        for count in part.scales[:_MOST_SCALES]
+    ]
+    left = len(part.scales) - len(shown)
+    return ", ".join(shown) + (f", and {left} more" if left > 0 else "") or "none"
+
+
+def _guess(part: Classification) -> str:
+    guess = part.base_guess
+    if guess is None or not guess.candidates:
+        return "unknown"
+    return f"a guess: {' or '.join(guess.candidates[:_MOST_SCALES])} ({guess.why})"
 
 
 def _numbers(one: float | None, several: tuple[float, ...]) -> str:

@@ -33,6 +33,9 @@ _IMPORTABLE = frozenset({"transformers", "diffusers", "peft"})
 _MEGATRON = "megatron.core"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+# Where a method keeps its rank and its alpha, if not under LoRA's names.
+_RANK_KEY = {"ADALORA": "init_r"}
+_ALPHA_KEY = {"LOHA": "alpha", "LOKR": "alpha"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class AdapterConfig:
     """What a PEFT config says of the weights beside it. All of it is a claim of its author.
 
     `target_pattern` is a regular expression instead of `target_modules`. Patterns are (name, value)
-    pairs as written. `hazards` are things in it that a reader should know before loading it.
+    pairs in the order in which they are written, since the first that matches counts. `r` and
+    `lora_alpha` also hold what other methods call `init_r` (AdaLoRA) and `alpha` (LoHa, LoKr).
+    `hazards` are things in it that a reader should know before loading it.
     """
 
     peft_type: str
@@ -142,8 +147,8 @@ def config_from(settings: _Object, *, what: str) -> AdapterConfig:
     targets, pattern = _targets(read)
     return AdapterConfig(
         peft_type=peft_type,
-        r=read.count("r"),
-        lora_alpha=read.number("lora_alpha"),
+        r=read.count(_RANK_KEY.get(peft_type, "r")),
+        lora_alpha=read.number(_ALPHA_KEY.get(peft_type, "lora_alpha")),
         use_rslora=read.flag("use_rslora"),
         use_dora=read.flag("use_dora"),
         fan_in_fan_out=read.flag("fan_in_fan_out"),
@@ -155,7 +160,10 @@ def config_from(settings: _Object, *, what: str) -> AdapterConfig:
         target_modules=targets,
         target_pattern=pattern,
         modules_to_save=read.texts("modules_to_save"),
-        rank_pattern=tuple((name, int(value)) for name, value in read.pattern("rank_pattern")),
+        # AdaLoRA keeps masks there.
+        rank_pattern=()
+        if peft_type == "ADALORA"
+        else tuple((name, int(value)) for name, value in read.pattern("rank_pattern")),
         alpha_pattern=read.pattern("alpha_pattern"),
         hazards=_hazards(settings, peft_type),
     )
@@ -263,7 +271,7 @@ class _Reader:
             return ()
         if not isinstance(value, dict) or len(value) > ADAPTER_CONFIG_ITEMS:
             raise self._wrong(key, f"an object of at most {ADAPTER_CONFIG_ITEMS} numbers")
-        return tuple((name, self._finite(key, number)) for name, number in sorted(value.items()))
+        return tuple((name, self._finite(key, number)) for name, number in value.items())
 
     def _finite(self, key: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

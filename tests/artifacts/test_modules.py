@@ -161,7 +161,7 @@ def test_every_spelling_of_a_pair_is_understood(names: tuple[str, str], module: 
         ({"m.on_input": (), "m.weight": (320,)}, ("ia3", None, None, 320, 1)),
         (
             {f"m.{key}.weight": (4, 4) for key in ("a1", "a2", "b1", "b2")},
-            ("glora", None, None, None, 1),
+            ("glora", 4, 4, 4, 1),
         ),
         ({"m.w_norm": (8,), "m.b_norm": (8,)}, ("norm", None, None, None, 1)),
     ],

@@ -88,3 +88,54 @@ def test_a_link_that_a_person_names_is_followed(tmp_path: Path) -> None:
     code, out, _ = run(str(link))
     assert code == 0
     assert out.startswith(f"{link}: an adapter")
+
+
+def test_modules_are_listed_with_their_scales(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {**ADAPTER, "lora_unet_x.alpha": ()})
+    code, out, _ = run(str(path), "--modules")
+    assert code == 0
+    table = [line.split() for line in out.splitlines()]
+    assert ["module", "method", "rank", "alpha", "scale", "source"] in table
+    assert any(row[:3] == ["lora_unet_x", "lora", "4"] and row[-1] == "tensors" for row in table)
+
+
+def test_json_lists_modules_only_if_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", ADAPTER)
+    found = json.loads(run(str(path), "--json", "--modules")[1])
+    assert found["module_scales"] == [
+        {
+            "module": "lora_unet_x",
+            "method": "lora",
+            "rank": 4,
+            "alpha": None,
+            "scale": 1.0,
+            "source": "default",
+        }
+    ]
+    assert found["scales"] == [{"scale": 1.0, "source": "default", "modules": 1}]
+    assert (found["scale"], found["modules"]) == (1.0, 1)
+    assert (found["base_guess"]["certain"], found["base_guess"]["candidates"]) == (False, [])
+    assert "module_scales" not in json.loads(run(str(path), "--json")[1])
+
+
+def test_a_guess_is_called_one(tmp_path: Path) -> None:
+    block = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    tensors = {f"{block}.lora_down.weight": (4, 2048), f"{block}.lora_up.weight": (640, 4)}
+    _, out, _ = run(str(write(tmp_path / "a.safetensors", tensors)))
+    assert "made for    a guess: Stable Diffusion XL 1.0 or Pony" in out
+    assert "scale       1 in 1 modules (default)" in out
+    assert "scale unverified: guessed for 1 modules" in out
+
+
+def test_what_was_merged_exits_4_and_says_what_it_means(tmp_path: Path) -> None:
+    tensors = {"model.diffusion_model.x.weight": (8, 8), "first_stage_model.y.weight": (8, 8)}
+    (tmp_path / "base").mkdir()
+    clean = write(tmp_path / "base" / "base.safetensors", tensors)
+    assert run(str(clean))[0] == 0
+    merged = write(tmp_path / "base" / "a.safetensors", tensors, {"modelspec.merged_from": "alice"})
+    code, out, _ = run(str(merged))
+    assert code == 4
+    assert "not an adapter, kind full-checkpoint" in out
+    assert "a merge cannot be undone" in out
+    assert "personal data" in out
+    assert "alice" not in out

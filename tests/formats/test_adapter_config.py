@@ -132,7 +132,8 @@ def test_patterns_and_flags_are_read() -> None:
             megatron_core="megatron.core",
         )
     )
-    assert found.rank_pattern == (("a", 2), ("b", 4))
+    # The first key that matches counts, so their order is kept.
+    assert found.rank_pattern == (("b", 4), ("a", 2))
     assert found.alpha_pattern == (("a", 1.5),)
     assert (found.use_rslora, found.use_dora, found.modules_to_save) == (True, True, ("lm_head",))
 
