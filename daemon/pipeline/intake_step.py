@@ -13,6 +13,7 @@ from daemon.layouts.found import Layout
 from registry.artifacts.folders import name_of_pair
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
 from registry.artifacts.intake import IntakeSource, resume, take_in
+from registry.artifacts.kinds import ADAPTER
 from registry.artifacts.merges import reason_not_an_adapter
 from registry.artifacts.reading import (
     SourceChangedError,
@@ -74,7 +75,8 @@ def _refuse_other_kinds(candidate: Candidate) -> None:
     # A look before the pass: a 7 GB checkpoint in the folder must not be sealed to be refused.
     for path in _weights_of(candidate):
         inspection = inspect_path(path)
-        if (reason := reason_not_an_adapter(inspection)) is not None:
+        # An adapter with faults is taken in: that it is rejected, and why, is to be signed.
+        if inspection.kind != ADAPTER and (reason := reason_not_an_adapter(inspection)):
             raise FormatError(reason)
 
 

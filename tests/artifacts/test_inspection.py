@@ -260,10 +260,12 @@ def test_a_peft_folder_is_inspected(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("x")
     found = inspect_path(tmp_path)
     assert (found.dialect, found.alpha, found.base_model) == ("peft", 8, "m")
-    assert [leak.key for leak in found.leaks] == [
-        "README.md",
-        "adapter_config.json:base_model_name_or_path",
-        "training_args.bin",
+    # The config's path tells two things: where the model lies, and whose home that is.
+    assert [(leak.key, leak.kind) for leak in found.leaks] == [
+        ("README.md", "training-config"),
+        ("adapter_config.json:base_model_name_or_path", "path"),
+        ("adapter_config.json:base_model_name_or_path", "user-name"),
+        ("training_args.bin", "pickle"),
     ]
     alone = inspect_path(tmp_path / "adapter_model.safetensors")
     assert alone.alpha == 8

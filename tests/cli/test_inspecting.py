@@ -63,7 +63,8 @@ def test_an_adapter_is_shown_as_a_table(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert "an adapter" in out
     assert "rank        4" in out
-    assert "ss_output_name (high)" in out
+    assert "ss_output_name (high, output-name): " in out
+    assert "-> " in out
     assert "alice" not in out
 
 
