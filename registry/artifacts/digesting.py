@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from registry.artifacts.reading import Source, SourceChangedError
+from registry.artifacts.reading import OpenFile, SourceChangedError
 from registry.artifacts.tensor_digest import TensorHasher
 from registry.artifacts.windows import WINDOW_START, Window, legacy_window_start
 from registry.formats.containers import MAGIC_BYTES
@@ -65,7 +65,7 @@ class FileDigests:
     weights: WeightsDigests | None
 
 
-def read_head(source: Source) -> WeightsHead:
+def read_head(source: OpenFile) -> WeightsHead:
     """Return the header of the safetensors file `source`, checked against the file's size.
 
     Raises:
@@ -87,7 +87,7 @@ class FilePass:
     fails unless the same bytes pass by. Take all of `batches()`, then ask for `digests()`.
     """
 
-    def __init__(self, source: Source, head: WeightsHead | None, *, seen: bytes = b"") -> None:
+    def __init__(self, source: OpenFile, head: WeightsHead | None, *, seen: bytes = b"") -> None:
         self._source = source
         self._seen = seen if head is None else head.header_bytes
         self._sha256 = hashlib.sha256()

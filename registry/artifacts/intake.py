@@ -9,10 +9,9 @@ sealed notes; give the payload its name. `resume` finishes or finds what a kille
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from registry.artifacts.archive import Member, tar_batches
 from registry.artifacts.digesting import WEIGHTS_SUFFIX, FilePass, WeightsHead, read_head
 from registry.artifacts.ecosystem import known_hashes
 from registry.artifacts.notes import Glimpse, IntakeResult, PayloadForm
-from registry.artifacts.reading import Source, open_source
+from registry.artifacts.reading import OpenFile, open_source
 from registry.artifacts.tensor_digest import tensor_set_digest
 from registry.digest import Digest
 from registry.errors import FormatError
@@ -33,7 +32,7 @@ from registry.sealing.batches import Crew
 from registry.sealing.seal import open_bytes, seal, seal_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from registry.artifacts.digesting import FileDigests
     from registry.artifacts.vault import Vault
@@ -84,11 +83,36 @@ def take_in(
         FormatError: a weights file is broken or not safetensors, an unsafe path, too many files.
         LorasealError: disk full and the like, with what to do.
     """
-    _check_files(source)
+    check_names([name for name, _ in source.files])
     with ExitStack() as stack:
-        parts = [stack.enter_context(_part(source, name, path)) for name, path in source.files]
-        pending = stack.enter_context(vault.incoming(candidate))
+        opened = (
+            (name, stack.enter_context(open_source(path, root=source.root)))
+            for name, path in source.files
+        )
+        return take_in_opened(opened, vault, recipients, candidate)
+
+
+def take_in_opened(
+    opened: Iterable[tuple[str, OpenFile]],
+    vault: Vault,
+    recipients: Sequence[Recipient],
+    candidate: str,
+    *,
+    also_known: Iterable[tuple[str, str]] = (),
+) -> IntakeResult:
+    """Seal files that are open already, each with its path inside the artifact, as `take_in` does.
+
+    `also_known` are more (algorithm, hex value) pairs under which others may ask for the artifact.
+    `check_names` has seen the names.
+
+    Raises:
+        SourceChangedError, SourceBusyError, FormatError, LorasealError: see `take_in`.
+    """
+    parts = [_part(name, source) for name, source in opened]
+    with vault.incoming(candidate) as pending:
         result = _seal_parts(parts, pending, recipients)
+        if also_known := tuple(also_known):
+            result = replace(result, hashes=tuple(sorted({*result.hashes, *also_known})))
         vault.write_sidecar(candidate, seal_bytes(result.to_notes(), recipients))
         vault.publish(pending, result.payload_digest)
     log.info("artifact sealed", extra={"candidate": candidate, "artifact": result.artifact_id})
@@ -123,7 +147,7 @@ class _Part:
     """One file of the artifact on its way: open, its header read, its pass not yet begun."""
 
     name: str
-    source: Source
+    source: OpenFile
     head: WeightsHead | None
     side: bytes | None
     work: FilePass
@@ -136,20 +160,18 @@ class _Part:
         return None if self.side is None else Glimpse(self.name, digests.size, self.side)
 
 
-@contextlib.contextmanager
-def _part(source: IntakeSource, name: str, path: Path) -> Iterator[_Part]:
-    with open_source(path, root=source.root) as opened:
-        try:
-            head = read_head(opened) if name.endswith(WEIGHTS_SUFFIX) else None
-        except FormatError as error:
-            # A file that is being written looks broken; say what it is only if it stood still.
-            opened.check_unchanged()
-            raise FormatError(f"{str(path)!r}: {error}", hint=error.hint) from error
-        side = _small_side_file(name, opened)
-        yield _Part(name, opened, head, side, FilePass(opened, head, seen=side or b""))
+def _part(name: str, opened: OpenFile) -> _Part:
+    try:
+        head = read_head(opened) if name.endswith(WEIGHTS_SUFFIX) else None
+    except FormatError as error:
+        # A file that is being written looks broken; say what it is only if it stood still.
+        opened.check_unchanged()
+        raise FormatError(f"{str(opened.path)!r}: {error}", hint=error.hint) from error
+    side = _small_side_file(name, opened)
+    return _Part(name, opened, head, side, FilePass(opened, head, seen=side or b""))
 
 
-def _small_side_file(name: str, source: Source) -> bytes | None:
+def _small_side_file(name: str, source: OpenFile) -> bytes | None:
     if Path(name).name != ADAPTER_CONFIG or source.size > ADAPTER_CONFIG_BYTES:
         return None
     return source.read_at(0, source.size)
@@ -203,13 +225,17 @@ def _result(
     )
 
 
-def _check_files(source: IntakeSource) -> None:
-    if not 0 < len(source.files) <= INTAKE_FILES:
+def check_names(names: Sequence[str]) -> None:
+    """Check the paths inside one artifact: how many, none twice, none that leads out of a folder.
+
+    Raises:
+        FormatError: they are not those of one artifact.
+    """
+    if not 0 < len(names) <= INTAKE_FILES:
         raise FormatError(
-            f"artifact has {len(source.files)} files, expected 1 to {INTAKE_FILES}",
+            f"artifact has {len(names)} files, expected 1 to {INTAKE_FILES}",
             hint="give the folder of one adapter, not a folder of many",
         )
-    names = [name for name, _ in source.files]
     if len(set(names)) != len(names):
         raise FormatError("a path stands twice in one artifact")
     for name in names:

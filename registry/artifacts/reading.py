@@ -13,7 +13,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registry.artifacts import leases
 from registry.errors import BusyError, FormatError, LorasealError, NotFoundError
@@ -66,6 +66,30 @@ class Stamp:
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )
+
+
+class OpenFile(Protocol):
+    """Bytes that are open and either stay as they are or say that they did not; see `Source`."""
+
+    path: Path
+    leased: bool
+
+    @property
+    def size(self) -> int:
+        """Size in bytes when it was opened."""
+        ...
+
+    def batches(self) -> Iterator[memoryview]:
+        """Yield the `size` bytes from the start, then check that they stayed as they were."""
+        ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes at `offset`; less only at the end."""
+        ...
+
+    def check_unchanged(self) -> None:
+        """Check that nothing was written or replaced since it was opened."""
+        ...
 
 
 class Source:
