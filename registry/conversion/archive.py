@@ -82,8 +82,10 @@ def read_archive(data: memoryview) -> TorchArchive:
         contents[name] = content
     if position != directory:
         raise _refuse("bytes lie between its last entry and its directory")
-    if len(roots) != 1 or roots & {b".", b".."}:
+    if len(roots) != 1:
         raise _refuse(f"its entries lie in {len(roots)} folders, expected one")
+    if roots & {b".", b".."}:
+        raise _refuse("its folder is a way to another one")
     return _sort_out(contents)
 
 
