@@ -99,3 +99,17 @@ INTAKE_NOTES_BYTES = 96 * 1024 * 1024
 # adapter_config.json: names in one list, characters of one text
 ADAPTER_CONFIG_ITEMS = 10_000
 ADAPTER_CONFIG_TEXT_CHARS = 16 * 1024
+
+# conversion of pickles: bytes of one file and of its data.pkl; what the data interpreter may do
+CONVERSION_INPUT_BYTES = 4 * 1024**3
+CONVERSION_PICKLE_BYTES = 64 * 1024 * 1024
+CONVERSION_OPCODES = 6_000_000
+CONVERSION_STACK = 1_000_000
+CONVERSION_TEXT_BYTES = 64 * 1024
+CONVERSION_INTEGER_BYTES = 16
+CONVERSION_ARCHIVE_ENTRIES = SAFETENSORS_TENSORS + 16
+# Gathering a strided tensor: bytes of one tensor, and copies of one run of elements in all.
+CONVERSION_GATHER_BYTES = 512 * 1024 * 1024
+CONVERSION_GATHER_RUNS = 10_000_000
+CONVERSION_REPORT_BYTES = 1024 * 1024
+CONVERSION_TEXT_CHARS = 500

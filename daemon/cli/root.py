@@ -28,6 +28,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "audit": ("registry.cli.auditing:audit_command", "Audit the weights of an adapter."),
         "hash": ("registry.cli.hashing:hash_command", "Print every known hash of a file."),
         "scrub": ("registry.cli.scrubbing:scrub_command", "Take out of a header what it tells."),
+        "convert": (
+            "registry.cli.converting:convert_command",
+            "Convert a pickle to safetensors, in a cage.",
+        ),
         "seal": ("registry.cli.sealing_commands:seal_command", "Seal a file or folder (age v1)."),
     },
     "Receive": {

@@ -73,6 +73,44 @@ def confine_child(reach: Reach, *, worker: int, cpu_seconds: int) -> dict[str, s
     return {"child files": files, "system calls": seccomp.deny_system_calls()}
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a process that works alone may use: seconds, bytes of address space, bytes of one file."""
+
+    cpu_seconds: int
+    memory_bytes: int
+    file_bytes: int
+
+
+def confine_alone(bounds: Bounds, *, parent: int) -> dict[str, str]:
+    """Take everything from this process but its open files; return a word for each step.
+
+    For a process that was started for one job, has imported all it needs, opens nothing any more,
+    and uses no torch: so its address space can be bounded, and Landlock leaves it no path at all.
+
+    Raises:
+        ProcessLookupError: `parent`, which started this process, is gone already.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the parent is gone")
+    _die_first()
+    network = _leave_network(libc)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    privileges = _drop_capabilities(libc)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    files = landlock.restrict_files(landlock.Paths(readable=()))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _limit(resource.RLIMIT_NPROC, 0)
+    _limit(resource.RLIMIT_FSIZE, bounds.file_bytes)
+    _limit(resource.RLIMIT_AS, bounds.memory_bytes)
+    _limit(resource.RLIMIT_CPU, bounds.cpu_seconds, grace=_GRACE_SECONDS)
+    calls = seccomp.deny_system_calls()
+    return {"network": network, "privileges": privileges, "files": files, "system calls": calls}
+
+
 def _restrict_files(reach: Reach) -> str:
     readable = [*_SYSTEM, sys.prefix, sys.base_prefix, str(_PACKAGE), *reach.code]
     # Names of importable modules may be listed, their folders' other content may not be read.

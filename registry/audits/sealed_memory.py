@@ -23,15 +23,37 @@ _FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE
 
 def seal_memory(batches: Iterable[bytes | memoryview]) -> int:
     """Return a descriptor of a sealed memfd that holds `batches` in order; the caller closes it."""
-    descriptor = os.memfd_create("loraseal-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = open_memory()
     try:
         for batch in batches:
             _write_all(descriptor, memoryview(batch))
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        close_memory(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def open_memory() -> int:
+    """Return a descriptor of an empty memfd that can be written, and sealed later."""
+    return os.memfd_create("loraseal-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def close_memory(descriptor: int) -> None:
+    """Seal a memfd, whoever wrote it: from now on nobody can change its bytes or its size.
+
+    Raises:
+        OSError: somebody has it mapped for writing.
+    """
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def is_fixed(descriptor: int) -> bool:
+    """Return whether `descriptor` is a memfd that nobody can shrink or write any more."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _FIXED == _FIXED
+    except OSError:  # not a memfd
+        return False
 
 
 def map_memory(descriptor: int) -> memoryview:
@@ -41,7 +63,7 @@ def map_memory(descriptor: int) -> memoryview:
     a mapped file that its owner truncates kills the reader (SIGBUS).
     """
     size = os.fstat(descriptor).st_size
-    if size and _is_fixed(descriptor):
+    if size and is_fixed(descriptor):
         # A private mapping: torch wants writable memory and would warn otherwise.
         return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))
     content = bytearray(size)
@@ -53,13 +75,6 @@ def map_memory(descriptor: int) -> memoryview:
             raise FormatError(f"payload ends at byte {done}, expected {size}")
         done += count
     return view
-
-
-def _is_fixed(descriptor: int) -> bool:
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _FIXED == _FIXED
-    except OSError:  # not a memfd
-        return False
 
 
 def _write_all(descriptor: int, batch: memoryview) -> None:

@@ -1,0 +1,1 @@
+"""Torch pickles read as data in a cage and written again as safetensors; nothing in them is ever run."""
