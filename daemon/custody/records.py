@@ -28,7 +28,7 @@ from registry.provenance.artifacts import (
 from registry.provenance.copies import link_copy
 from registry.provenance.lineage import Edge, add_edge
 from registry.provenance.moves import Move
-from registry.provenance.renditions import RENDITION_OF
+from registry.provenance.renditions import CONVERTED_FROM, RENDITION_OF
 from registry.provenance.states import ArtifactState, EdgeGrade
 from registry.provenance.verdicts import NewAudit, record_audit
 
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 class Taken:
     """What was sealed, what its header shows, its name for people, and the watched folder.
 
+    `facts` are (what, sha256 in hex) of files that it was made from and that are not in it.
+
     `root` is None if the folder is no longer watched, which a derived rendition may meet.
     """
 
@@ -57,6 +59,7 @@ class Taken:
     name: str
     root: Path | None
     rendition: Rendition = Rendition.ORIGINAL
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 def record_intake(
@@ -109,6 +112,9 @@ def _record(
         statement = _statement(custody, noted.id, source, taken, now)
         log_statement(tx, statement, custody.keyring.host, About(artifact_id=noted.id))
         link_copy(tx, noted.id, now)
+        for _, digest in taken.facts:
+            grade, how = EdgeGrade.OBSERVED, taken.rendition.value
+            add_edge(tx, Edge(noted.id, CONVERTED_FROM, digest, grade, how, now))
     return noted
 
 
@@ -134,6 +140,7 @@ def _statement(
         family=inspection.family,
         origin=None if taken.root is None else origin_tag(keyring, artifact_id, taken.root),
         rendition=taken.rendition,
+        trainer_facts=taken.facts,
         derived_from=source_tag(keyring, artifact_id, source.id)
         if isinstance(source, FromArtifact)
         else None,

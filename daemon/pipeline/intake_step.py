@@ -10,6 +10,7 @@ from daemon.custody.records import Taken, record_intake
 from daemon.engine import Job
 from daemon.jobs import AUDIT
 from daemon.layouts.found import Layout
+from daemon.layouts.names import is_pickle
 from registry.artifacts.folders import name_of_pair
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
 from registry.artifacts.intake import IntakeSource, resume, take_in
@@ -22,6 +23,7 @@ from registry.artifacts.reading import (
     SourceVanishedError,
 )
 from registry.errors import FormatError, LorasealError
+from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import find_payload
 from registry.provenance.candidates import Candidate, get_candidate, move_candidate
 from registry.provenance.events import NewEvent, note_event
@@ -32,6 +34,7 @@ from registry.provenance.states import CandidateState
 
 if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
+    from daemon.settings import WatchSettings
     from registry.artifacts.notes import IntakeResult
     from registry.provenance.ledger import Reader
 
@@ -48,6 +51,8 @@ _ENDS: tuple[tuple[type[LorasealError], CandidateState], ...] = (
 
 
 # SimpleTuner writes its weights, and again with a header, within seconds; settling mostly covers that.
+# What conversion calls the sha256 of the pickle (registry.conversion.intake; loaded only where it is used).
+PICKLE_HASH = "pickle_sha256"
 REWRITTEN_WITHIN = timedelta(minutes=10)
 
 
@@ -66,6 +71,7 @@ def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
         return "nothing to do"
     try:
         result = _sealed(shop, candidate)
+        _refuse_what_was_pickled(shop, candidate, result)
     except tuple(kind for kind, _ in _ENDS) as error:
         return _end(shop, candidate, error)
     return _record(shop, candidate, result)
@@ -80,6 +86,16 @@ def _refuse_other_kinds(candidate: Candidate) -> None:
             raise FormatError(reason)
 
 
+def _refuse_what_was_pickled(shop: Workshop, candidate: Candidate, result: IntakeResult) -> None:
+    # What a pickle holds is known only once it is converted; nothing of it stays if it is no adapter.
+    if not _is_pickled(candidate):
+        return
+    inspection = inspect_glimpses(result.glimpses)
+    if inspection.kind != ADAPTER and (reason := reason_not_an_adapter(inspection)):
+        shop.custody.vault.delete(result.payload_digest)
+        raise FormatError(reason)
+
+
 def _weights_of(candidate: Candidate) -> list[Path]:
     """Return what to inspect: a PEFT folder as one, else each file."""
     if candidate.layout == Layout.PEFT:
@@ -92,15 +108,24 @@ def _sealed(shop: Workshop, candidate: Candidate) -> IntakeResult:
     done = _resumed(shop, candidate)
     if done is not None:
         return done
+    watch = _watch_of(shop, Path(candidate.path or ""))
+    files = tuple((name, Path(file)) for name, file in candidate.files)
+    source = IntakeSource(watch.path.absolute(), files)
+    recipients = [custody.keyring.vault.recipient()]
+    if watch.convert and _is_pickled(candidate):
+        from registry.conversion.intake import take_in_converted
+
+        return take_in_converted(source, custody.vault, recipients, candidate.id)[0]
     # Only now: what is sealed already is the artifact, whatever the path holds or lacks by now.
     _refuse_other_kinds(candidate)
-    path = Path(candidate.path or "")
-    root = _root_of(shop, path)
-    source = IntakeSource(root, tuple((name, Path(file)) for name, file in candidate.files))
-    return take_in(source, custody.vault, [custody.keyring.vault.recipient()], candidate.id)
+    return take_in(source, custody.vault, recipients, candidate.id)
 
 
-def _root_of(shop: Workshop, path: Path) -> Path:
+def _is_pickled(candidate: Candidate) -> bool:
+    return any(is_pickle(name) for name, _ in candidate.files)
+
+
+def _watch_of(shop: Workshop, path: Path) -> WatchSettings:
     """Return the watched folder that `path` lies in: no link below it is followed.
 
     Raises:
@@ -108,15 +133,23 @@ def _root_of(shop: Workshop, path: Path) -> Path:
     """
     for watch in shop.settings.watch:
         if path.is_relative_to(watch.path.absolute()):
-            return watch.path.absolute()
+            return watch
     raise FormatError("the file is in no folder that the settings watch")
 
 
 def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
     inspection = inspect_glimpses(result.glimpses)
     path = Path(candidate.path or "")
-    name = name_of_pair(path.name) if candidate.layout == Layout.PAIR else path.name
-    taken = Taken(result, inspection, name, _root_of(shop, path))
+    taken = Taken(
+        result=result,
+        inspection=inspection,
+        name=_name_of(candidate, result),
+        root=_watch_of(shop, path).path.absolute(),
+        rendition=Rendition.CONVERTED if _is_pickled(candidate) else Rendition.ORIGINAL,
+        facts=tuple(
+            ("pickle", value) for algorithm, value in result.hashes if algorithm == PICKLE_HASH
+        ),
+    )
     with shop.ledger.transaction() as tx:
         rewrite = _rewrite(tx, candidate, result)
         if rewrite is not None:
@@ -129,6 +162,16 @@ def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
     if rewrite is not None:
         return "rewritten"
     return "sealed" if noted.is_new else "known"
+
+
+def _name_of(candidate: Candidate, result: IntakeResult) -> str:
+    """Return what people call it: the folder or file; of a pair what both share; of a pickle its new name."""
+    path = Path(candidate.path or "")
+    if candidate.layout == Layout.PAIR:
+        return name_of_pair(path.name)
+    if _is_pickled(candidate) and candidate.layout != Layout.PEFT:
+        return Path(result.manifest.entries[0].path).name
+    return path.name
 
 
 def _rewrite(reader: Reader, candidate: Candidate, result: IntakeResult) -> Rewrite | None:

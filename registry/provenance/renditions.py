@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from registry.provenance.ledger import Reader, Transaction
 
 RENDITION_OF = "rendition-of"
+# Its parent is the sha256 of a file that is not kept.
+CONVERTED_FROM = "converted-from"
 
 
 class OrderState(StrEnum):

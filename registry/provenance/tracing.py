@@ -18,7 +18,10 @@ EXACT = "exact"
 SAME_TENSORS = "same_tensors"
 
 # Hashes of what is behind the header, or of the tensors themselves: a re-saved file keeps them.
-CONTENT_ALGORITHMS = frozenset({"autov3", "sshs_model_hash", "sshs_legacy", "tensors"})
+# So does what was converted from a pickle, whose own bytes are not kept.
+CONTENT_ALGORITHMS = frozenset(
+    {"autov3", "sshs_model_hash", "sshs_legacy", "tensors", "pickle_sha256"}
+)
 # Before a hash of a file that held an artifact's weights under another header: not those bytes.
 REWRITTEN = "rewritten_"
 
