@@ -109,44 +109,77 @@ def classify(
         FormatError: the header carries a PEFT config that is malformed or would run code.
     """
     pairing = pair_tensors(header)
-    kind = find_kind(KindEvidence(header, pairing, config, name_hint))
-    metadata = dict(header.metadata)
+    evidence = KindEvidence(header, pairing, config, name_hint)
+    kind = find_kind(evidence)
     if kind not in _ADAPTER_LIKE:
-        return _not_an_adapter(kind, header, find_merged(kind, metadata, pairing, name_hint))
-    configs = configs_of(metadata, config)
-    dialect = find_dialect([module[0] for module in pairing.modules] or _names(header))
+        return _not_an_adapter(kind, evidence)
+    configs = configs_of(dict(header.metadata), config)
     shapes = group_shapes(pairing.modules)
-    layers = view_layers(shapes, pairing.others, prefixes_of(dialect))
-    fit = fit_family(layers)
-    family, family_claims = _family(fit, _family_words(metadata, config))
-    found = find_alpha(shapes, alphas, configs)
-    scales = find_scales(shapes, alphas, configs)
+    found = _with_family(_start(kind, evidence, shapes), evidence, shapes, configs)
+    return _with_numbers(found, shapes, alphas, configs, dict(header.metadata))
+
+
+def _start(kind: str | None, evidence: KindEvidence, shapes: ModuleShapes) -> Classification:
+    """Return what the names and roles of the tensors say."""
+    pairing, config = evidence.pairing, evidence.config
+    dialect = find_dialect([module[0] for module in pairing.modules] or _names(evidence.header))
     ranks = _ranks(shapes)
     methods = Counter([module[1] for module in pairing.modules])
-    method = _method(pairing, methods, dialect, config)
-    result = Classification(
+    return Classification(
         kind=kind,
-        tensors=len(header.tensors),
+        tensors=len(evidence.header.tensors),
         dialect=dialect,
-        method=method,
-        family=family,
+        method=_method(pairing, methods, dialect, config),
         modules=len(pairing.modules) or _count_peft_modules(pairing, config),
         rank=ranks[0] if len(ranks) == 1 else None,
         ranks=ranks,
-        alpha=found.alpha,
-        alphas=found.values,
         methods=tuple(sorted(methods.items())),
-        claims=(*family_claims, *found.claims, *scales.claims),
         refusals=_refusals(shapes),
+    )
+
+
+def _with_family(
+    found: Classification,
+    evidence: KindEvidence,
+    shapes: ModuleShapes,
+    configs: tuple[tuple[str, AdapterConfig], ...],
+) -> Classification:
+    """Return `found` with family, base guess and all warnings but those on numbers."""
+    metadata = dict(evidence.header.metadata)
+    layers = view_layers(shapes, evidence.pairing.others, prefixes_of(found.dialect))
+    fit = fit_family(layers)
+    family, claims = _family(fit, _family_words(metadata, evidence.config))
+    words = _base_words(metadata, configs, evidence.place)
+    return replace(
+        found,
+        family=family,
+        base_guess=guess_base(family, fit, layers, words),
+        claims=claims,
         warnings=(
-            *found.warnings,
-            *scales.warnings,
-            *_warnings(pairing, configs, method),
+            *_warnings(evidence.pairing, configs, found.method),
             *_merged_adapters(metadata),
         ),
+    )
+
+
+def _with_numbers(
+    found: Classification,
+    shapes: ModuleShapes,
+    alphas: Mapping[str, float] | None,
+    configs: tuple[tuple[str, AdapterConfig], ...],
+    metadata: Mapping[str, str],
+) -> Classification:
+    """Return `found` with alpha and scale, and with the claims and warnings on them."""
+    alpha = find_alpha(shapes, alphas, configs)
+    scales = find_scales(shapes, alphas, configs)
+    result = replace(
+        found,
+        alpha=alpha.alpha,
+        alphas=alpha.values,
         scale=scales.scale,
         scales=scales.counts,
-        base_guess=guess_base(family, fit, layers, _base_words(metadata, configs, name_hint)),
+        claims=(*found.claims, *alpha.claims, *scales.claims),
+        warnings=(*alpha.warnings, *scales.warnings, *found.warnings),
     )
     return replace(result, claims=(*result.claims, *_number_claims(result, metadata, configs)))
 
@@ -155,27 +188,25 @@ def _names(header: SafetensorsHeader) -> list[str]:
     return [tensor.name for tensor in header.tensors]
 
 
-def find_merged(
-    kind: str | None, metadata: Mapping[str, str], pairing: Pairing, place: str | None
-) -> tuple[Refusal, ...]:
-    """Return the refusal of a whole model that something was merged into; () without evidence of it."""
-    if kind not in WHOLE_MODELS:
-        return ()
-    evidence = find_merge_evidence(metadata, pairing, place)
-    if not evidence and not is_raw_dump(pairing):
-        return ()
-    code, message = describe_merge(kind, pairing, evidence)
-    return (Refusal(code, "", message),)
-
-
-def _not_an_adapter(
-    kind: str | None, header: SafetensorsHeader, refusals: tuple[Refusal, ...]
-) -> Classification:
+def _not_an_adapter(kind: str | None, evidence: KindEvidence) -> Classification:
     claims: tuple[Claim, ...] = ()
     if kind is None:
         note = "no rule knows these tensor names"
         claims = (Claim("kind", ClaimStatus.UNKNOWN, "tensors", note),)
-    return Classification(kind, len(header.tensors), claims=claims, refusals=refusals)
+    return Classification(
+        kind, len(evidence.header.tensors), claims=claims, refusals=_merged(kind, evidence)
+    )
+
+
+def _merged(kind: str | None, evidence: KindEvidence) -> tuple[Refusal, ...]:
+    """Return the refusal of a whole model that something was merged into; () without evidence of it."""
+    if kind not in WHOLE_MODELS:
+        return ()
+    found = find_merge_evidence(dict(evidence.header.metadata), evidence.pairing, evidence.place)
+    if not found and not is_raw_dump(evidence.pairing):
+        return ()
+    code, message = describe_merge(kind, evidence.pairing, found)
+    return (Refusal(code, "", message),)
 
 
 def _family_words(metadata: Mapping[str, str], config: AdapterConfig | None) -> dict[str, str]:

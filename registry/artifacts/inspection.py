@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 SCHEMA = "loraseal/inspect.v1"
 CONFIG_NAME = "adapter_config.json"
 _HINT_PARTS = 4
+_UNWRITTEN = ("every sampled byte of the weights is 0; it may not be written yet",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +172,7 @@ class Inspection:
             "scales": [count._asdict() for count in found.scales],
             "base_guess": None if guess is None else asdict(guess),
             "methods": dict(found.methods),
-            "refusals": [
-                {"code": item.code, "place": item.place, "message": item.message}
-                for item in found.refusals
-            ],
+            "refusals": [asdict(item) for item in found.refusals],
             "warnings": list(found.warnings),
             "leaks": [
                 {
@@ -188,15 +186,7 @@ class Inspection:
                 }
                 for leak in self.leaks
             ],
-            "claims": [
-                {
-                    "field": claim.field,
-                    "status": str(claim.status),
-                    "source": claim.source,
-                    "note": claim.note,
-                }
-                for claim in self.claims
-            ],
+            "claims": [{**asdict(claim), "status": str(claim.status)} for claim in self.claims],
         }
 
     def to_text(self) -> str:
@@ -258,18 +248,8 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
         header = replace(header, metadata=_without_config(header))
         found = classify(header, config=config, name_hint=known.name_hint, alphas=alphas)
     metadata = dict(header.metadata)
-    listed = None
-    if known.lists_modules:
-        configs = configs_of(metadata, config)
-        listed = (
-            list_scales(group_shapes(pair_modules(header)), alphas, configs)
-            if found.modules
-            else ()
-        )
     hashes = check_hash_claims(metadata, header.body_bytes, known.hashes)
-    warnings = found.warnings
-    if found.kind == ADAPTER and looks_unwritten(header, read_at):
-        warnings = (*warnings, "every sampled byte of the weights is 0; it may not be written yet")
+    unwritten = found.kind == ADAPTER and looks_unwritten(header, read_at)
     base_model = base_model_of(metadata, config)
     leaks = (
         *find_leaks(header.metadata),
@@ -279,9 +259,13 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
     found = replace(
         found,
         refusals=(*refusals, *found.refusals),
-        warnings=warnings,
+        warnings=(*found.warnings, *(_UNWRITTEN if unwritten else ())),
         claims=(*found.claims, *hashes),
     )
+    listed = None
+    if known.lists_modules:
+        shapes = group_shapes(pair_modules(header) if found.modules else ())
+        listed = list_scales(shapes, alphas, configs_of(metadata, config))
     return Inspection(found, base_model, sort_leaks(leaks), listed)
 
 

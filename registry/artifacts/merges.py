@@ -130,15 +130,16 @@ def describe_merge(
 
 
 def reason_not_an_adapter(inspection: Inspection) -> str | None:
-    """Return in words why this is not taken in as an adapter, None for a sound one.
+    """Return in words why this is nothing to take in; None for an adapter, sound or broken.
 
     For a whole model it also says what a merge would mean, whether or not there is evidence of one.
+    At most 500 characters, without names, paths or values out of the file.
     """
     kind = inspection.kind
-    if inspection.refusals:
-        return inspection.refusals[0].message
     if kind == ADAPTER:
         return None
+    if inspection.refusals and (kind is None or kind in WHOLE_MODELS):
+        return inspection.refusals[0].message
     if kind is None:
         return "not an adapter but of unknown kind: no rule knows these tensor names"
     reason = f"not an adapter but {_WORDS.get(kind, kind)} ({kind})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry.artifacts.base_guess import BaseGuess
@@ -33,22 +34,17 @@ def merge_classifications(parts: Sequence[Classification]) -> Classification:
         for name in _SHARED
         if name in split
     )
-    return Classification(
-        kind=None if "kind" in split else first.kind,
+    return replace(
+        first,
+        **dict.fromkeys(split),
         tensors=sum(part.tensors for part in parts),
-        dialect=None if "dialect" in split else first.dialect,
-        method=None if "method" in split else first.method,
-        family=None if "family" in split else first.family,
         modules=sum(part.modules for part in parts),
-        rank=None if "rank" in split else first.rank,
         ranks=tuple(sorted({rank for part in parts for rank in part.ranks})),
-        alpha=None if "alpha" in split else first.alpha,
         alphas=tuple(sorted({alpha for part in parts for alpha in part.alphas})),
         methods=_summed(parts),
         claims=(*differs, *dict.fromkeys(claim for part in parts for claim in part.claims)),
         refusals=tuple(refusal for part in parts for refusal in part.refusals),
         warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
-        scale=None if "scale" in split else first.scale,
         scales=_counted_scales(parts),
         base_guess=_one_guess(parts, None if "family" in split else first.family),
     )

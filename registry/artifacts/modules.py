@@ -85,9 +85,10 @@ def pair_tensors(header: SafetensorsHeader) -> Pairing:
     others: list[TensorInfo] = []
     group: _Group = []
     last = ""  # tensors of one module mostly stand together
+    find_role = ROLE_OF_SUFFIX.get  # looked up once: this loop is most of the work on a header
     for tensor in header.tensors:
         name, _, suffix = tensor[0].partition(".")
-        role = ROLE_OF_SUFFIX.get(suffix)  # kohya: the module's name has no dot
+        role = find_role(suffix)  # kohya: the module's name has no dot
         if role is None:
             name, role = split_name(tensor[0])
         if role is None:

@@ -141,7 +141,9 @@ def _guess(part: Classification) -> str:
     guess = part.base_guess
     if guess is None or not guess.candidates:
         return "unknown"
-    return f"a guess: {' or '.join(guess.candidates[:_MOST_SCALES])} ({guess.why})"
+    left = len(guess.candidates) - _MOST_SCALES
+    more = f" or {left} others" if left > 0 else ""
+    return f"a guess: {' or '.join(guess.candidates[:_MOST_SCALES])}{more} ({guess.why})"
 
 
 def _numbers(one: float | None, several: tuple[float, ...]) -> str:

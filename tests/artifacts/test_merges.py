@@ -112,8 +112,10 @@ def test_an_adapter_of_merged_adapters_stays_one() -> None:
     assert reason_not_an_adapter(Inspection(found)) is None
 
 
-def test_a_broken_adapter_has_the_reason_of_its_refusal() -> None:
-    assert "down without up" in reason({"m.lora_A.weight": (4, 64)})
+def test_a_broken_adapter_is_still_one() -> None:
+    found = classify(make_header({"m.lora_A.weight": (4, 64)}))
+    assert found.refusals
+    assert reason_not_an_adapter(Inspection(found)) is None
 
 
 def test_what_is_unknown_says_so() -> None:
@@ -129,8 +131,8 @@ def test_every_negative_of_the_sheet_has_a_reason(negative: dict[str, object]) -
     place = "a-state/model.safetensors" if negative["kind"] == "training-state" else None
     header = parse_header(dump_header(laid, []), file_size=None)
     words = reason_not_an_adapter(Inspection(classify(header, name_hint=place)))
-    assert words
-    assert str(negative["kind"]) in words or "without" in words
+    assert words is not None
+    assert str(negative["kind"]) in words
 
 
 def test_inspecting_a_merged_folder_refuses_it(tmp_path: Path) -> None:

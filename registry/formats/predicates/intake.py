@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict
 
 from registry.digest import Digest, sha256_of
 from registry.errors import FormatError
@@ -121,18 +121,24 @@ class Intake:
             family=fields.optional_text("family"),
             trainer_facts=tuple((fact.text("name"), fact.hexadecimal("sha256")) for fact in facts),
             origin=fields.optional_hexadecimal("origin"),
-            rendition=_rendition(fields),
-            derived_from=fields.optional_hexadecimal("derived_from")
-            if fields.has("derived_from")
-            else None,
+            **_form(fields),
         )
         if sha256_of(intake.manifest.to_bytes()).value != intake.artifact_id:
             raise FormatError("intake: artifact id is not the digest of its manifest")
         return intake
 
 
-def _rendition(fields: Fields) -> Rendition:
-    # Statements of the first release do not say it: they knew nothing else.
-    if not fields.has("rendition"):
-        return Rendition.ORIGINAL
-    return Rendition(fields.choice("rendition", tuple(Rendition)))
+class _Form(TypedDict):
+    rendition: Rendition
+    derived_from: str | None
+
+
+def _form(fields: Fields) -> _Form:
+    there = [fields.has(name) for name in ("rendition", "derived_from")]
+    if not any(there):
+        # Statements of the first release say neither: they knew nothing but originals.
+        return {"rendition": Rendition.ORIGINAL, "derived_from": None}
+    return {
+        "rendition": Rendition(fields.choice("rendition", tuple(Rendition))),
+        "derived_from": fields.optional_hexadecimal("derived_from"),
+    }
