@@ -17,7 +17,7 @@ from registry.audits.sealed_memory import map_memory
 from registry.conversion.checking import digest_tensors
 from registry.conversion.gathering import check_gathering
 from registry.conversion.refusals import PickleRefusedError, Reason
-from registry.conversion.scanning import check_file, check_pickle
+from registry.conversion.scanning import check_agreement, check_file, check_pickle
 from registry.conversion.task import ChildReport, dump_refusal
 from registry.conversion.torch_file import pickle_of, read_torch_file
 from registry.conversion.writing import write_safetensors
@@ -56,12 +56,19 @@ def main(job: Job) -> None:
     logging.disable()  # a scanner's words about a hostile file go nowhere
     bounds = Bounds(job.cpu_seconds, job.memory_bytes, job.output_bytes)
     _say(job, dump_canonical({**confine_alone(bounds, parent=job.parent)}))
+    _say(job, _outcome(job))
+
+
+def _outcome(job: Job) -> bytes:
+    """Return the line that says what came of the conversion."""
     try:
-        _say(job, convert(job.payload, job.result, most=job.output_bytes).to_bytes())
+        return convert(job.payload, job.result, most=job.output_bytes).to_bytes()
     except PickleRefusedError as error:
-        _say(job, dump_refusal(error))
+        return dump_refusal(error)
     except MemoryError:
-        _say(job, dump_refusal(PickleRefusedError(Reason.LIMIT, "it needs too much memory")))
+        pass
+    # Outside of the handler, where what was in memory is free again.
+    return dump_refusal(PickleRefusedError(Reason.LIMIT, "it needs too much memory"))
 
 
 def convert(payload: int, result: int, *, most: int) -> ChildReport:
@@ -73,12 +80,13 @@ def convert(payload: int, result: int, *, most: int) -> ChildReport:
         PickleRefusedError: picklescan objects, or our own reader does.
     """
     with open(payload, "rb", closefd=False) as stream:
-        check_file(stream)
+        found = check_file(stream)
     data = map_memory(payload)
     pickle = pickle_of(data)
     if pickle is not None:
-        check_pickle(pickle)
+        found = check_pickle(pickle)
     weights = read_torch_file(data)
+    check_agreement(found, weights.symbols)
     gathered = check_gathering(weights.tensors)
     size = write_safetensors(weights.tensors, result, most=most)
     return _report(weights, size, gathered)

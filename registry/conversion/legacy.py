@@ -22,8 +22,8 @@ _COUNT_BYTES = 8
 LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
 
 
-def read_legacy(data: memoryview) -> tuple[Value, dict[str, memoryview]]:
-    """Return the object and the storages by key.
+def read_legacy(data: memoryview) -> tuple[Read, dict[str, memoryview]]:
+    """Return the object's pickle and the storages by key.
 
     Raises:
         PickleRefusedError: not exactly this form, from the first byte to the last.
@@ -36,9 +36,9 @@ def read_legacy(data: memoryview) -> tuple[Value, dict[str, memoryview]]:
     _check_system(system.value)
     content = read_pickle(data, system.end)
     keys = read_pickle(data, content.end)
-    if any(each.storages for each in (magic, protocol, system, keys)):
-        raise _refuse("a storage stands where none belongs")
-    return content.value, _storages(data, content, keys)
+    if any(each.storages or each.symbols for each in (magic, protocol, system, keys)):
+        raise _refuse("a storage or a name stands where none belongs")
+    return content, _storages(data, content, keys)
 
 
 def _check_system(value: Value) -> None:

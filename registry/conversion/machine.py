@@ -28,10 +28,11 @@ _METADATA_STATE = "_metadata"
 
 
 class Read(NamedTuple):
-    """One pickle, read: its value, the storages it refers to by key, and where it ended."""
+    """One pickle, read: its value, the storages it refers to by key, the symbols, where it ended."""
 
     value: Value
     storages: dict[str, StorageRef]
+    symbols: frozenset[Symbol]
     end: int
 
 
@@ -51,7 +52,8 @@ def read_pickle(data: memoryview, start: int = 0) -> Read:
             error.args = (f"{error} (byte {position})",)
             raise
     # STOP is one byte.
-    return Read(machine.result(), machine.storages, position + 1)
+    symbols = frozenset(machine.symbols)
+    return Read(machine.result(), machine.storages, symbols, position + 1)
 
 
 class _Machine:
@@ -62,6 +64,7 @@ class _Machine:
         self._marks: list[int] = []
         self._memo: list[Value] = []
         self.storages: dict[str, StorageRef] = {}
+        self.symbols: set[Symbol] = set()
 
     def step(self, name: str, argument: Argument) -> None:
         """Carry out one opcode."""
@@ -167,6 +170,7 @@ class _Machine:
                 Reason.SYMBOL,
                 f"pickle names {shown(f'{module}.{name}')}, which weights do not need",
             )
+        self.symbols.add(symbol)
         self._push(symbol)
 
     def _store(self, items: Sequence[object]) -> None:

@@ -18,6 +18,7 @@ from registry.conversion.symbols import (
     TENSOR_DTYPES,
     UNTYPED_STORAGE,
 )
+from registry.conversion.values import Symbol
 from registry.errors import LorasealError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def scanner_version() -> str:
     return version
 
 
-def check_file(stream: BinaryIO) -> None:
-    """Let picklescan look at the whole file, as a file of torch.
+def check_file(stream: BinaryIO) -> frozenset[Symbol]:
+    """Let picklescan look at the whole file, as a file of torch; return the names that it found.
 
     Raises:
         PickleRefusedError: it finds something, cannot read it, or finds nothing to look at.
@@ -65,11 +66,13 @@ def check_file(stream: BinaryIO) -> None:
         stream.seek(0)
         return scan_bytes(stream, "file", _FORM, strict=strict)
 
-    _judge(_tried(scan, strict=False), _tried(scan, strict=True))
+    return _judge(_tried(scan, strict=False), _tried(scan, strict=True))
 
 
-def check_pickle(pickle: bytes) -> None:
+def check_pickle(pickle: bytes) -> frozenset[Symbol]:
     """Let picklescan look at exactly the bytes that our own reader is going to read.
+
+    Returns the names that it found.
 
     Raises:
         PickleRefusedError: as `check_file`.
@@ -79,7 +82,7 @@ def check_pickle(pickle: bytes) -> None:
     def scan(strict: bool) -> ScanResult:
         return scan_pickle_bytes(io.BytesIO(pickle), "pickle", strict=strict)
 
-    _judge(_tried(scan, strict=False), _tried(scan, strict=True))
+    return _judge(_tried(scan, strict=False), _tried(scan, strict=True))
 
 
 def _tried(scan: Callable[[bool], ScanResult], *, strict: bool) -> ScanResult:
@@ -87,12 +90,26 @@ def _tried(scan: Callable[[bool], ScanResult], *, strict: bool) -> ScanResult:
         return scan(strict)
     except Exception as error:
         # Whatever a scanner stumbles over, it has not said that the file is clean.
+        kind = type(error).__name__
+    # Outside of the handler, where all that the scan had in memory is free again.
+    raise PickleRefusedError(Reason.SCAN, f"picklescan cannot read it: {kind}")
+
+
+def check_agreement(found: frozenset[Symbol], read: frozenset[Symbol]) -> None:
+    """Compare the names that picklescan found with those that our reader met.
+
+    picklescan calls clean what it cannot take apart; what it did not see it has not judged.
+
+    Raises:
+        PickleRefusedError: they are not the same.
+    """
+    if found != read:
         raise PickleRefusedError(
-            Reason.SCAN, f"picklescan cannot read it: {type(error).__name__}"
-        ) from error
+            Reason.SCAN, f"picklescan finds {len(found)} names in it, and our reader {len(read)}"
+        )
 
 
-def _judge(usual: ScanResult, strict: ScanResult) -> None:
+def _judge(usual: ScanResult, strict: ScanResult) -> frozenset[Symbol]:
     if usual.scan_err or strict.scan_err:
         raise PickleRefusedError(Reason.SCAN, "picklescan finds a part of it broken")
     flagged = _flagged(usual, {"dangerous"})
@@ -102,6 +119,7 @@ def _judge(usual: ScanResult, strict: ScanResult) -> None:
         raise PickleRefusedError(Reason.SCAN, f"picklescan finds {names} in it")
     if not strict.scanned_files:
         raise PickleRefusedError(Reason.SCAN, "picklescan finds no pickle in it to look at")
+    return frozenset(Symbol(each.module, each.name) for each in strict.globals)
 
 
 def _flagged(result: ScanResult, levels: set[str]) -> set[tuple[str, str]]:

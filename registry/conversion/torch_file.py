@@ -19,7 +19,8 @@ from registry.limits import SAFETENSORS_TENSORS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry.conversion.values import Value
+    from registry.conversion.machine import Read
+    from registry.conversion.values import Symbol, Value
 
 TEXTUAL_INVERSION = "textual-inversion (pickle)"
 # One level that trainers put around the weights.
@@ -79,11 +80,12 @@ class TorchWeights:
     """What one file holds: its tensors in the order of the file, and what was left out.
 
     `form` is "zip" or "legacy", `unwrapped` the key that the mapping stood under, if any; `dropped`
-    names the bookkeeping beside it.
+    names the bookkeeping beside it. `symbols` are all names that the pickle mentions.
     """
 
     form: str
     tensors: tuple[NamedTensor, ...]
+    symbols: frozenset[Symbol]
     unwrapped: str | None
     dropped: tuple[str, ...]
 
@@ -94,8 +96,8 @@ def read_torch_file(data: memoryview) -> TorchWeights:
     Raises:
         PickleRefusedError: not exactly a flat mapping of names to tensors as torch.save writes it.
     """
-    form, value, storages = _read_container(data)
-    weights, unwrapped, dropped = _unwrap(value)
+    form, read, storages = _read_container(data)
+    weights, unwrapped, dropped = _unwrap(read.value)
     tensors = tuple(_named(name, ref, storages) for name, ref in weights.entries.items())
     if not tensors:
         raise _no_weights("it holds no tensors")
@@ -103,7 +105,7 @@ def read_torch_file(data: memoryview) -> TorchWeights:
         raise PickleRefusedError(
             Reason.LIMIT, f"it holds {len(tensors)} tensors, more than {SAFETENSORS_TENSORS}"
         )
-    return TorchWeights(form, tensors, unwrapped, dropped)
+    return TorchWeights(form, tensors, read.symbols, unwrapped, dropped)
 
 
 def pickle_of(data: memoryview) -> bytes | None:
@@ -119,7 +121,7 @@ def pickle_of(data: memoryview) -> bytes | None:
     raise _unknown_container(data)
 
 
-def _read_container(data: memoryview) -> tuple[str, Value, Mapping[str, memoryview]]:
+def _read_container(data: memoryview) -> tuple[str, Read, Mapping[str, memoryview]]:
     if bytes(data[: len(LOCAL_MAGIC)]) == LOCAL_MAGIC:
         archive = read_archive(data)
         return "zip", *_read_zip(archive.pickle, archive.storages)
@@ -129,9 +131,7 @@ def _read_container(data: memoryview) -> tuple[str, Value, Mapping[str, memoryvi
     raise _unknown_container(data)
 
 
-def _read_zip(
-    pickle: bytes, storages: dict[str, memoryview]
-) -> tuple[Value, dict[str, memoryview]]:
+def _read_zip(pickle: bytes, storages: dict[str, memoryview]) -> tuple[Read, dict[str, memoryview]]:
     _refuse_embedding(pickle)
     read = read_pickle(memoryview(pickle))
     if read.end != len(pickle):
@@ -148,7 +148,7 @@ def _read_zip(
                 Reason.TENSOR,
                 f"storage {shown(key)} has {len(storages[key])} bytes, expected {expected.size}",
             )
-    return read.value, storages
+    return read, storages
 
 
 def _refuse_embedding(pickle: bytes) -> None:

@@ -15,6 +15,7 @@ from registry.conversion import cage, scanning
 from registry.conversion.converting import convert
 from registry.conversion.memory_source import MemorySource
 from registry.conversion.refusals import PickleRefusedError, Reason
+from registry.conversion.symbols import ORDERED_DICT
 from registry.conversion.task import ConversionLimits
 from registry.errors import LorasealError
 from tests.conversion.building import torch_zip
@@ -141,6 +142,15 @@ def test_a_pickle_beyond_the_limit_is_refused_unread(source):
     assert error.reason is Reason.LIMIT
 
 
+def test_a_pickle_made_to_eat_memory_is_refused_for_it(tmp_path):
+    path = tmp_path / "large.pt"
+    path.write_bytes(torch_zip(b"\x80\x02(" + b"}" * 990_000 + b"t."))
+    with open_source(path) as opened:
+        error = _refused(opened, ConversionLimits(work_bytes=128 * MIB))
+    assert error.reason is Reason.LIMIT
+    assert "memory" in str(error)
+
+
 def test_a_file_that_changes_meanwhile_is_no_refusal_of_its_content(source):
     source.path.unlink()
     with pytest.raises(SourceChangedError), convert(source):
@@ -158,6 +168,13 @@ def test_an_old_picklescan_is_not_asked(source, monkeypatch):
     monkeypatch.setattr(scanning.metadata, "version", lambda _name: "0.0.31")
     with pytest.raises(LorasealError, match=r"0\.0\.31"), convert(source):
         pass
+
+
+def test_what_picklescan_did_not_see_is_not_taken_for_clean():
+    # It calls clean what it cannot take apart, for lack of memory for one.
+    with pytest.raises(PickleRefusedError) as caught:
+        scanning.check_agreement(frozenset(), frozenset([ORDERED_DICT]))
+    assert caught.value.reason is Reason.SCAN
 
 
 def test_memory_that_can_still_be_changed_is_no_source():
