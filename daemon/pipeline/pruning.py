@@ -65,7 +65,9 @@ def prune(shop: Workshop, watch: WatchSettings) -> Pruned:
     for _, group in found.doomed:
         for file in group.files:
             _remove(root, file, found)
-    said = f"{found.files} files, {found.size} bytes; {found.left} left, changed meanwhile"
+    said = (
+        f"{found.files} files, {found.size} bytes; {found.left} left: changed, or linked elsewhere"
+    )
     _tell(shop, root, "trainer files deleted", said)
     log.info("intermediate saves deleted", extra={"files": found.files, "left": found.left})
     return found
@@ -86,8 +88,19 @@ def doomed(shop: Workshop, watch: WatchSettings) -> list[tuple[Candidate, Group]
         for group in reversed(run[1:])
         if group.missing is None and _rests(group, now_ns)
     ]
-    wanted = watch.delete_intermediates
-    return [(one, group) for one, group in old if wanted != SEALED or _is_sealed(shop, one)]
+    return [(one, group) for one, group in old if _may_go(shop, watch, one, group)]
+
+
+def _may_go(shop: Workshop, watch: WatchSettings, candidate: Candidate, group: Group) -> bool:
+    """Say whether a save is in the vault, or is none that the settings want.
+
+    What the settings do want and the vault does not hold stays, whatever its place in its run; and so does
+    all that a trainer leaves that writes no result of its own.
+    """
+    if _is_sealed(shop, candidate):
+        return True
+    unwanted = watch.intermediates == "none" and group.save is not None and group.save.has_final
+    return watch.delete_intermediates != SEALED and unwanted
 
 
 def _rests(group: Group, now_ns: int) -> bool:
@@ -96,20 +109,28 @@ def _rests(group: Group, now_ns: int) -> bool:
 
 
 def _is_sealed(shop: Workshop, candidate: Candidate) -> bool:
-    """Return whether this very state of the files is in the vault."""
+    """Return whether this very state of the files is in the vault, whole as it is read now."""
     with shop.ledger.reading() as reader:
         row = find_candidate(reader, str(candidate.path), candidate.signature)
         if row is None or row.state is not CandidateState.TAKEN or row.artifact_id is None:
             return False
         payload = find_payload(reader, row.artifact_id)
-    return payload is not None and shop.custody.vault.holds(Digest("blake3", payload.digest))
+    if payload is None:
+        return False
+    try:
+        shop.custody.vault.check(Digest("blake3", payload.digest))
+    except LorasealError:
+        return False
+    return True
 
 
 def _remove(root: Path, file: FoundFile, found: Pruned) -> None:
     try:
-        stamp = Stamp.of((root / file.path).lstat())
+        status = (root / file.path).lstat()
+        stamp = Stamp.of(status)
         seen = (stamp.size, stamp.mtime_ns, stamp.ctime_ns)
-        if seen != (file.size, file.mtime_ns, file.ctime_ns):
+        # A file with other names would only lose one of them, and look deleted.
+        if seen != (file.size, file.mtime_ns, file.ctime_ns) or status.st_nlink > 1:
             found.left += 1
             return
         remove_exactly(root, file.path, stamp)

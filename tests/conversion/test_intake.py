@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "adapter_model.bin").write_bytes(torch_zip())
+    (folder / "lora.bin").write_bytes(torch_zip())
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
     return folder
 
@@ -54,16 +55,16 @@ def test_two_files_that_would_get_one_name_are_refused(folder: Path, vault: Vaul
 
 
 def test_what_is_sealed_is_the_converted_file(folder: Path, vault: Vault) -> None:
-    source = IntakeSource.of_file(folder / "adapter_model.bin")
+    source = IntakeSource.of_file(folder / "lora.bin")
     result, [facts] = take_in_converted(source, vault, RECIPIENTS, CANDIDATE)
     expected = converted(torch_zip())
     assert plaintext(vault, result) == expected
-    assert [entry.path for entry in result.manifest.entries] == ["adapter_model.safetensors"]
+    assert [entry.path for entry in result.manifest.entries] == ["lora.safetensors"]
     assert result.tensors_digest is not None
     assert result.tensors_digest.value == facts.tensors_digest
     assert facts.converted_sha256 == hashlib.sha256(expected).hexdigest()
     assert ("pickle_sha256", facts.original_sha256) in result.hashes
-    assert result.glimpses[0].path == "adapter_model.safetensors"
+    assert result.glimpses[0].path == "lora.safetensors"
 
 
 def test_side_files_are_taken_as_they_are(folder: Path, vault: Vault) -> None:
@@ -80,7 +81,7 @@ def test_side_files_are_taken_as_they_are(folder: Path, vault: Vault) -> None:
 def test_a_killed_intake_is_found_again_with_the_name_of_its_original(
     folder: Path, vault: Vault
 ) -> None:
-    source = IntakeSource.of_file(folder / "adapter_model.bin")
+    source = IntakeSource.of_file(folder / "lora.bin")
     result, _ = take_in_converted(source, vault, RECIPIENTS, CANDIDATE)
     found = resume(vault, [IDENTITY], CANDIDATE)
     assert found == result
@@ -91,17 +92,17 @@ def test_no_plaintext_reaches_a_disk(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    source = IntakeSource.of_file(folder / "adapter_model.bin")
+    source = IntakeSource.of_file(folder / "lora.bin")
     take_in_converted(source, vault, RECIPIENTS, CANDIDATE)
     content = converted(torch_zip())[-24:]
     holding = [
         path.name for path in tmp_path.rglob("*") if path.is_file() and content in path.read_bytes()
     ]
-    assert holding == ["adapter_model.bin"]
+    assert sorted(holding) == ["adapter_model.bin", "lora.bin"]
 
 
 def test_the_original_is_left_as_it_is(folder: Path, vault: Vault) -> None:
-    path = folder / "adapter_model.bin"
+    path = folder / "lora.bin"
     before = path.stat()
     take_in_converted(IntakeSource.of_file(path), vault, RECIPIENTS, CANDIDATE)
     assert (path.stat().st_mtime_ns, path.stat().st_ctime_ns) == (

@@ -100,6 +100,41 @@ def test_all_leaves_the_result_and_the_newest_save_of_the_run(rig: Rig) -> None:
     assert left(rig) == {"a-000003", "a"}
 
 
+def test_save_that_is_wanted_and_not_sealed_yet_stays(rig: Rig) -> None:
+    wanted = watch(rig, "all").model_copy(update={"intermediates": "last", "keep_last": 1})
+    assert prune(rig.shop, wanted).files == 0
+    assert left(rig) == set(NAMES)
+
+
+def test_what_a_trainer_without_results_leaves_stays_unless_it_is_sealed(rig: Rig) -> None:
+    for number in (1, 2):
+        folder = rig.registry.watched / f"checkpoint-{number}"
+        folder.mkdir()
+        write_adapter(folder / "lora.safetensors")
+    rig.clock.advance(days=1)
+    prune(rig.shop, watch(rig, "all"))
+    assert (rig.registry.watched / "checkpoint-1" / "lora.safetensors").exists()
+
+
+def test_file_with_another_name_stays(rig: Rig) -> None:
+    first = rig.registry.watched / "a-000001.safetensors"
+    os.link(first, rig.registry.home / "other-name")
+    rig.clock.advance(days=1)
+    assert (prune(rig.shop, watch(rig, "all")).left, first.exists()) == (1, True)
+
+
+def test_damaged_payload_keeps_the_file(rig: Rig) -> None:
+    rig.drop(rig.registry.watched / "a-000001.safetensors")
+    rig.work()
+    (payload,) = list(rig.shop.custody.vault.payloads())
+    stored = rig.shop.custody.vault.path_of(payload)
+    data = bytearray(stored.read_bytes())
+    data[-20] ^= 1
+    stored.chmod(0o600)
+    stored.write_bytes(data)
+    assert prune(rig.shop, watch(rig, "sealed")).files == 0
+
+
 def test_young_save_stays(rig: Rig) -> None:
     newest = max(path.stat().st_ctime for path in rig.registry.watched.iterdir())
     rig.clock.now = datetime.fromtimestamp(newest + 5, UTC)

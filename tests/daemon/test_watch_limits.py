@@ -97,13 +97,14 @@ def test_flood_while_the_reader_stands_still_loses_nothing(tmp_path: Path) -> No
     limit = read_limit(QUEUE)
     if limit is None or limit.value > 2 * FLOOD_FILES:
         pytest.skip("the queue of this system is too long to overflow")
+    # Watched before it stands still: what happens in a folder that nobody watches yet fills no queue.
+    for folder in range(20):
+        (tmp_path / f"run{folder}").mkdir()
     process = watching("run", tmp_path, FLOOD_FILES, "lost")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        for folder in range(20):
-            (tmp_path / f"run{folder}").mkdir()
         data = lora_bytes(1)
         for number in range(FLOOD_FILES):
             path = tmp_path / f"run{number % 20}" / f"a{number}.safetensors"
