@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from registry.artifacts.classify import classify
+from registry.artifacts.classifying.classify import classify
 from registry.formats.safetensors import dump_header, lay_out, parse_header
 
 if TYPE_CHECKING:

@@ -35,7 +35,14 @@ from daemon.pipeline.withdrawal import keep_head_fresh, keep_status_fresh, recal
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
 from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
-from daemon.standing import DAEMON, Teller, newest_event, stopped_deliveries, watch_executor
+from daemon.standing import (
+    DAEMON,
+    Teller,
+    newest_event,
+    say_why,
+    stopped_deliveries,
+    watch_executor,
+)
 from daemon.systemd import WATCHDOG_SECONDS, notify
 from daemon.watcher import Presence, Watcher
 from registry.audits.catalog import find_specs
@@ -43,20 +50,16 @@ from registry.audits.runner import AuditWorker, WorkerOptions
 from registry.durable import remove_leftovers
 from registry.errors import LorasealError, PartlyDoneError, naming
 from registry.policy import Policy, default_policy, parse_policy
-from registry.provenance.artifacts import explain_artifact
-from registry.provenance.candidates import explain_candidate
 from registry.provenance.database import create_database
 from registry.provenance.events import Heartbeat, beat
 from registry.provenance.ledger import explained
 from registry.provenance.migration import upgrade
-from registry.provenance.renditions import explain_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from daemon.custody.holder import Custody
     from daemon.settings import Settings, WatchSettings
-    from registry.provenance.ledger import Transaction
     from registry.settings import RegistryPaths
 
 log = logging.getLogger(__name__)
@@ -76,12 +79,6 @@ _STEPS: dict[str, Callable[[Workshop, str], str]] = {
     DECIDE: decide_artifact,
     DELIVER: deliver,
     DEADLINE: meet_deadline,
-}
-_EXPLAIN: dict[str, Callable[[Transaction, str, str], None]] = {
-    INTAKE: explain_candidate,
-    RENDER: explain_order,
-    AUDIT: explain_artifact,
-    DECIDE: explain_artifact,
 }
 
 
@@ -349,18 +346,10 @@ def _handler(shop: Workshop, name: str) -> Callable[[str], str]:
             kind = words_for(error)
             log.warning("job %s broke: %s", name, kind)
             log.debug("job broke", exc_info=error)
-            _guarded(lambda: _say_why(shop, name, argument, f"{name} broke: {kind}"))
+            _guarded(lambda: say_why(shop, name, argument, f"{name} broke: {kind}"))
             return f"broke: {kind}"
 
     return run
-
-
-def _say_why(shop: Workshop, name: str, argument: str, reason: str) -> None:
-    """Keep for `status` what keeps a candidate or artifact where it is; its next move clears it."""
-    explain = _EXPLAIN.get(name)
-    if explain is not None:
-        with shop.ledger.transaction() as tx:
-            explain(tx, argument, reason)
 
 
 def words_for(error: Exception) -> str:

@@ -7,23 +7,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.jobs import DELIVER
+from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE, RENDER
 from daemon.watcher import Presence
+from registry.provenance.artifacts import explain_artifact
+from registry.provenance.candidates import explain_candidate
 from registry.provenance.deliveries import get_delivery
 from registry.provenance.events import EventQuery, NewEvent, note_event, recent_events
+from registry.provenance.renditions import explain_order
 from registry.provenance.states import DeliveryState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from daemon.pipeline.workshop import Workshop
-    from registry.provenance.ledger import Ledger, Reader
+    from registry.provenance.ledger import Ledger, Reader, Transaction
 
 DAEMON = "daemon"
 _EVENTS = 10_000
 _STOPPED = {
     f"delivery {state.value}": state for state in (DeliveryState.FAILED, DeliveryState.WAITING)
 }
+_EXPLAIN: dict[str, Callable[[Transaction, str, str], None]] = {
+    INTAKE: explain_candidate,
+    RENDER: explain_order,
+    AUDIT: explain_artifact,
+    DECIDE: explain_artifact,
+}
+
+
+def say_why(shop: Workshop, job: str, argument: str, reason: str) -> None:
+    """Keep for `status` what keeps a candidate, artifact or order where it is; its next move clears it."""
+    explain = _EXPLAIN.get(job)
+    if explain is not None:
+        with shop.ledger.transaction() as tx:
+            explain(tx, argument, reason)
 
 
 def watch_executor(number: int) -> str:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from daemon.settings import TidySettings
-    from registry.artifacts.byproduct_names import Category
-    from registry.artifacts.folder_look import FolderLook
-    from registry.artifacts.tidying import Outcome, Plan, Step, TidyPolicy
+    from registry.artifacts.byproducts.looking import FolderLook
+    from registry.artifacts.byproducts.names import Category
+    from registry.artifacts.byproducts.tidying import Outcome, Plan, Step, TidyPolicy
     from registry.settings import RegistryPaths
 
 SCHEMA = "loraseal/tidy.v1"
@@ -42,8 +42,8 @@ def tidy_command(
     Adapters are never touched. Exits 14 if something was left alone that should not have been.
     """
     from daemon.custody.tidying import policy_of, refuse_own_state, seal_keys, tidy
-    from registry.artifacts.folder_look import look_at
-    from registry.artifacts.tidying import Action, plan_tidying
+    from registry.artifacts.byproducts.looking import look_at
+    from registry.artifacts.byproducts.tidying import Action, plan_tidying
     from registry.errors import UsageError
 
     settings, paths = _settings(config)
@@ -101,7 +101,7 @@ def _is_terminal() -> bool:
 
 
 def _young(plan: Plan) -> tuple[Step, ...]:
-    from registry.artifacts.tidying import STILL_WRITTEN
+    from registry.artifacts.byproducts.tidying import STILL_WRITTEN
 
     return tuple(step for step in plan.steps if step.held == STILL_WRITTEN)
 
@@ -119,7 +119,7 @@ def _size(steps: Iterable[Step]) -> int:
 
 
 def _table(plan: Plan, policy: TidyPolicy) -> list[str]:
-    from registry.artifacts.byproducts import EXPOSURES
+    from registry.artifacts.byproducts.finding import EXPOSURES
 
     if not plan.steps:
         return ["nothing that training leaves behind was found"]
@@ -170,7 +170,7 @@ def _deeds(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
 
 def _say_limits(root: Path, outcomes: tuple[Outcome, ...]) -> None:
     from daemon.mounts import file_system_of
-    from registry.artifacts.removal import WORDS
+    from registry.artifacts.byproducts.removal import WORDS
 
     kind = file_system_of(root)
     say(f"note: {WORDS}" + (f"; this folder is on {kind}" if kind else ""))
@@ -181,7 +181,7 @@ def _say_limits(root: Path, outcomes: tuple[Outcome, ...]) -> None:
 def _payload(
     look: FolderLook, plan: Plan, outcomes: tuple[Outcome, ...], *, dry_run: bool
 ) -> dict[str, object]:
-    from registry.artifacts.removal import WORDS
+    from registry.artifacts.byproducts.removal import WORDS
 
     became = {outcome.step.product.path: outcome for outcome in outcomes}
     out = look.left_out
@@ -206,7 +206,7 @@ def _payload(
 
 
 def _class(category: Category, steps: tuple[Step, ...]) -> dict[str, object]:
-    from registry.artifacts.byproducts import EXPOSURES
+    from registry.artifacts.byproducts.finding import EXPOSURES
 
     exposure = EXPOSURES[category]
     return {

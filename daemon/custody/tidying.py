@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daemon.keyring import VAULT_FILE
-from registry.artifacts.byproduct_names import Category
-from registry.artifacts.sealed_beside import SealKeys
-from registry.artifacts.tidying import Action, TidyPolicy, carry_out
+from registry.artifacts.byproducts.names import Category
+from registry.artifacts.byproducts.sealed_beside import SealKeys
+from registry.artifacts.byproducts.tidying import Action, TidyPolicy, carry_out
 from registry.errors import BusyError, UsageError
 from registry.provenance.database import open_database
 from registry.provenance.events import NewEvent, note_event
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.settings import TidySettings
-    from registry.artifacts.tidying import Outcome, Plan, Step
+    from registry.artifacts.byproducts.tidying import Outcome, Plan, Step
     from registry.settings import RegistryPaths
 
 _LOCK_NAME = "tidy.lock"

@@ -11,10 +11,10 @@ from daemon.engine import Job
 from daemon.jobs import AUDIT
 from daemon.layouts.found import Layout
 from daemon.layouts.names import is_pickle
+from registry.artifacts.classifying.kinds import ADAPTER
 from registry.artifacts.folders import name_of_pair
 from registry.artifacts.inspection import inspect_glimpses, inspect_path
 from registry.artifacts.intake import IntakeSource, resume, take_in
-from registry.artifacts.kinds import ADAPTER
 from registry.artifacts.merges import reason_not_an_adapter
 from registry.artifacts.reading import (
     SourceChangedError,

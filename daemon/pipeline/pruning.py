@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from daemon.layouts.grouping import group_files
 from daemon.mounts import file_system_of
 from daemon.scan import NS_PER_SECOND, Candidate, candidate_of, find_files, runs_of
+from registry.artifacts.byproducts.removal import WORDS, remove_exactly
 from registry.artifacts.reading import Stamp
-from registry.artifacts.removal import WORDS, remove_exactly
 from registry.digest import Digest
 from registry.errors import LorasealError
 from registry.provenance.artifacts import find_payload

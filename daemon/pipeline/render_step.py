@@ -18,8 +18,8 @@ from daemon.tags import origin_tag
 from registry.artifacts.inspection import inspect_glimpses
 from registry.artifacts.intake import resume, take_in_opened
 from registry.artifacts.notes import PayloadForm
-from registry.artifacts.public import public_files
-from registry.artifacts.scrub import Profile, ScrubRules
+from registry.artifacts.scrubbing.header import Profile, ScrubRules
+from registry.artifacts.scrubbing.public import public_files
 from registry.errors import FormatError
 from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import find_payload, get_artifact
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from daemon.pipeline.workshop import Workshop
     from registry.artifacts.notes import IntakeResult
-    from registry.artifacts.scrub_file import OriginalHeader
+    from registry.artifacts.scrubbing.files import OriginalHeader
     from registry.provenance.ledger import Reader
     from registry.provenance.renditions import RenditionOrder
 

@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING
 
 from registry.artifacts.claims import Claim, ClaimStatus
-from registry.artifacts.classify import Classification, Refusal
-from registry.artifacts.kinds import GGUF_ADAPTER, GGUF_MODEL
+from registry.artifacts.classifying.classify import Classification, Refusal
+from registry.artifacts.classifying.kinds import GGUF_ADAPTER, GGUF_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

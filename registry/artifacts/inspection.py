@@ -11,14 +11,19 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.artifacts.alpha import configs_of
 from registry.artifacts.body_hashes import hash_body
 from registry.artifacts.claims import check_hash_claims
-from registry.artifacts.classify import Classification, Refusal, classify
-from registry.artifacts.empty_fields import explain_empty
+from registry.artifacts.classifying.alpha import configs_of
+from registry.artifacts.classifying.classify import Classification, Refusal, classify
+from registry.artifacts.classifying.empty_fields import explain_empty
+from registry.artifacts.classifying.kinds import ADAPTER
+from registry.artifacts.classifying.merging import merge_classifications
+from registry.artifacts.classifying.modules import pair_modules
+from registry.artifacts.classifying.samples import looks_unwritten
+from registry.artifacts.classifying.scalars import read_alphas
+from registry.artifacts.classifying.scales import list_scales
+from registry.artifacts.classifying.shapes import group_shapes
 from registry.artifacts.folders import WEIGHTS_SUFFIX, choose_weights
-from registry.artifacts.kinds import ADAPTER
-from registry.artifacts.merging import merge_classifications
 from registry.artifacts.metadata import (
     Leak,
     base_model_of,
@@ -28,13 +33,8 @@ from registry.artifacts.metadata import (
     scan_folder,
     sort_leaks,
 )
-from registry.artifacts.modules import pair_modules
 from registry.artifacts.other_containers import classify_other_container
 from registry.artifacts.reading import SourceVanishedError, open_source
-from registry.artifacts.samples import looks_unwritten
-from registry.artifacts.scalars import read_alphas
-from registry.artifacts.scales import list_scales
-from registry.artifacts.shapes import group_shapes
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.containers import MAGIC_BYTES
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.artifacts.claims import BodyHashes, Claim
+    from registry.artifacts.classifying.scalars import ReadAt
+    from registry.artifacts.classifying.scales import ModuleScale
     from registry.artifacts.notes import Glimpse
-    from registry.artifacts.scalars import ReadAt
-    from registry.artifacts.scales import ModuleScale
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from registry.artifacts.kinds import (
+from registry.artifacts.classifying.kinds import (
     ADAPTER,
     CONTROL_LORA,
     CONTROLNET,
@@ -30,8 +30,8 @@ from registry.artifacts.kinds import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registry.artifacts.classifying.modules import Pairing
     from registry.artifacts.inspection import Inspection
-    from registry.artifacts.modules import Pairing
 
 MERGED = "merged-checkpoint"
 RAW_DUMP = "not-an-adapter"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry.artifacts.classify import Classification, Refusal
+from registry.artifacts.classifying.classify import Classification, Refusal
+from registry.artifacts.classifying.kinds import TEXTUAL_INVERSION_PICKLE
 from registry.artifacts.gguf_adapters import classify_gguf
-from registry.artifacts.kinds import TEXTUAL_INVERSION_PICKLE
 from registry.errors import FormatError
 from registry.formats.containers import MAGIC_BYTES, find_container
 from registry.formats.gguf import PREFIX_BYTES, parse_gguf
@@ -14,7 +14,7 @@ from registry.formats.safetensors import LENGTH_BYTES
 from registry.limits import GGUF_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from registry.artifacts.scalars import ReadAt
+    from registry.artifacts.classifying.scalars import ReadAt
 
 # A1111 embeddings are pickles that name these; found without unpickling, near the start.
 _EMBEDDING_MARKS = (b"string_to_param", b"string_to_token")

@@ -15,7 +15,7 @@ from registry.formats.findings import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from registry.artifacts.modules import AdapterModule, Pairing
+    from registry.artifacts.classifying.modules import AdapterModule, Pairing
     from registry.audits.spectra import ModuleSpectrum
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.findings import AuditReport, Finding

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from registry.artifacts.modules import pair_tensors
+from registry.artifacts.classifying.modules import pair_tensors
 from registry.audits.audit import AuditFile, AuditSubject
 from registry.audits.task import PayloadForm
 from registry.errors import FormatError

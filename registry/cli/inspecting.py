@@ -11,7 +11,7 @@ import click
 from registry.cli.output import emit, followed, guarded, json_option
 
 if TYPE_CHECKING:
-    from registry.artifacts.classify import Classification
+    from registry.artifacts.classifying.classify import Classification
     from registry.artifacts.inspection import Inspection
     from registry.artifacts.metadata import Leak
 

@@ -15,8 +15,8 @@ from registry.limits import SAFETENSORS_HEADER_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registry.artifacts.scrub import Change, ScrubRules
-    from registry.artifacts.scrub_file import OriginalHeader, ScrubPlan
+    from registry.artifacts.scrubbing.files import OriginalHeader, ScrubPlan
+    from registry.artifacts.scrubbing.header import Change, ScrubRules
 
 SCHEMA = "loraseal/scrub.v1"
 RESTORE_SCHEMA = "loraseal/restore.v1"
@@ -94,7 +94,7 @@ class _Wish:
         return value if isinstance(value, tuple) else ()
 
     def rules(self) -> ScrubRules:
-        from registry.artifacts.scrub import Profile, ScrubRules
+        from registry.artifacts.scrubbing.header import Profile, ScrubRules
 
         return ScrubRules(
             profile=Profile(self.text("profile") or "public"),
@@ -106,7 +106,7 @@ class _Wish:
 
 
 def _scrub(path: Path, output: Path | None, wish: _Wish, *, as_json: bool) -> None:
-    from registry.artifacts.scrub_file import plan_scrub, scrub_file
+    from registry.artifacts.scrubbing.files import plan_scrub, scrub_file
 
     source, rules, where = followed(path), wish.rules(), ""
     if wish.flag("dry_run"):
@@ -167,7 +167,7 @@ def _ledger_keeper(config: Path | None) -> Callable[[OriginalHeader], object]:
 
 
 def _restore(path: Path, output: Path, wish: _Wish, *, as_json: bool) -> None:
-    from registry.artifacts.scrub_file import body_digest, restore_file
+    from registry.artifacts.scrubbing.files import body_digest, restore_file
 
     source, kept = followed(path), wish.path("original")
     if kept is not None:
@@ -186,7 +186,7 @@ def _restore(path: Path, output: Path, wish: _Wish, *, as_json: bool) -> None:
 
 
 def _original_in(path: Path, identity: Path | None) -> OriginalHeader:
-    from registry.artifacts.scrub_file import OriginalHeader
+    from registry.artifacts.scrubbing.files import OriginalHeader
     from registry.sealing.identity_file import load_identities
     from registry.sealing.seal import open_bytes
 
@@ -202,7 +202,7 @@ def _original_in(path: Path, identity: Path | None) -> OriginalHeader:
 
 
 def _original_in_ledger(body_sha256: str, wish: _Wish) -> OriginalHeader:
-    from registry.artifacts.scrub_file import OriginalHeader
+    from registry.artifacts.scrubbing.files import OriginalHeader
     from registry.cli.queries import open_ledger
     from registry.provenance.headers import choose_header
 
@@ -218,7 +218,7 @@ def _needed(output: Path | None) -> Path:
 
 
 def _to_json(plan: ScrubPlan) -> dict[str, object]:
-    from registry.artifacts.scrub import effects_of
+    from registry.artifacts.scrubbing.header import effects_of
 
     changes = plan.scrubbed.changes
     return {
@@ -236,7 +236,7 @@ def _to_json(plan: ScrubPlan) -> dict[str, object]:
 
 
 def _describe(plan: ScrubPlan, wish: _Wish, written: tuple[Path | None, str]) -> str:
-    from registry.artifacts.scrub import effects_of
+    from registry.artifacts.scrubbing.header import effects_of
 
     changes, (output, where) = plan.scrubbed.changes, written
     lines = [_line(one, values=wish.flag("show_values")) for one in changes]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from registry.artifacts.base_guess import MEMBERS, BaseGuess, expert_in
-from registry.artifacts.classify import classify
-from registry.artifacts.merging import merge_classifications
+from registry.artifacts.classifying.base_guess import MEMBERS, BaseGuess, expert_in
+from registry.artifacts.classifying.classify import classify
+from registry.artifacts.classifying.merging import merge_classifications
 from registry.formats.adapter_config import parse_adapter_config
 from tests.sheet import header, make_header, rows
 

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifacts import folder_look
-from registry.artifacts.byproduct_names import Category, Trainer
-from registry.artifacts.byproducts import EXPOSURES, ByProduct, find_byproducts, find_trainers
-from registry.artifacts.folder_look import look_at
+from registry.artifacts.byproducts import looking as folder_look
+from registry.artifacts.byproducts.finding import (
+    EXPOSURES,
+    ByProduct,
+    find_byproducts,
+    find_trainers,
+)
+from registry.artifacts.byproducts.looking import look_at
+from registry.artifacts.byproducts.names import Category, Trainer
 from registry.errors import FormatError
 from tests import sheet
 from tests.artifacts.trainer_folders import (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from registry.artifacts.claims import ClaimStatus
-from registry.artifacts.classify import Classification, classify
+from registry.artifacts.classifying.classify import Classification, classify
 from registry.formats.adapter_config import AdapterConfig, parse_adapter_config
 from registry.formats.safetensors import SafetensorsHeader, dump_header, lay_out, parse_header
 from tests.sheet import header, make_header, rows

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="diffusers needs it")
 diffusers = pytest.importorskip("diffusers", reason="diffusers is the oracle here (extra `audit`)")
 pytest.importorskip("peft", reason="diffusers loads adapters with it")
 
-from registry.artifacts.classify import Classification, classify  # noqa: E402 - after the skips
-from registry.artifacts.modules import AdapterModule, pair_modules  # noqa: E402
-from registry.artifacts.scales import list_scales  # noqa: E402
-from registry.artifacts.shapes import group_shapes  # noqa: E402
+from registry.artifacts.classifying.classify import Classification, classify  # noqa: E402 - after the skips
+from registry.artifacts.classifying.modules import AdapterModule, pair_modules  # noqa: E402
+from registry.artifacts.classifying.scales import list_scales  # noqa: E402
+from registry.artifacts.classifying.shapes import group_shapes  # noqa: E402
 from registry.formats.safetensors import SafetensorsHeader  # noqa: E402
 from tests.sheet import header, make_header, rows, tensors_of  # noqa: E402
 

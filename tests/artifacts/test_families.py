@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.artifacts.classify import classify
+from registry.artifacts.classifying.classify import classify
 from registry.formats.adapter_config import parse_adapter_config
 from tests.sheet import make_header
 

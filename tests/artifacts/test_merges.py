@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifacts.classify import classify
+from registry.artifacts.classifying.classify import classify
 from registry.artifacts.inspection import Inspection, inspect_path
 from registry.artifacts.merges import reason_not_an_adapter
 from registry.formats.safetensors import dump_header, lay_out, parse_header

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.artifacts.modules import AdapterModule, pair_modules, pair_tensors
+from registry.artifacts.classifying.modules import AdapterModule, pair_modules, pair_tensors
 from registry.formats.safetensors import dump_header, lay_out, parse_header
 from tests.sheet import header, make_header, rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifacts.classify import classify
+from registry.artifacts.classifying.classify import classify
 from registry.artifacts.inspection import inspect_path
 from registry.artifacts.merges import reason_not_an_adapter
 from registry.errors import NotFoundError

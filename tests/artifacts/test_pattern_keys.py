@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifacts.pattern_keys import PatternKeys, UnevaluatedPatternError
+from registry.artifacts.classifying.pattern_keys import PatternKeys, UnevaluatedPatternError
 
 
 def matches(key: str, name: str) -> bool:

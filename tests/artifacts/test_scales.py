@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from registry.artifacts.alpha import configs_of
 from registry.artifacts.claims import ClaimStatus
-from registry.artifacts.classify import Classification, classify
-from registry.artifacts.modules import pair_modules
-from registry.artifacts.scales import ModuleScale, ScaleCount, list_scales
-from registry.artifacts.shapes import group_shapes
+from registry.artifacts.classifying.alpha import configs_of
+from registry.artifacts.classifying.classify import Classification, classify
+from registry.artifacts.classifying.modules import pair_modules
+from registry.artifacts.classifying.scales import ModuleScale, ScaleCount, list_scales
+from registry.artifacts.classifying.shapes import group_shapes
 from registry.formats.adapter_config import parse_adapter_config
 from tests.sheet import make_header
 

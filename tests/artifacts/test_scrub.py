@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifacts.scrub import (
+from registry.artifacts.scrubbing.files import (
+    OriginalHeader,
+    body_digest,
+    plan_scrub,
+    restore_file,
+    scrub_file,
+)
+from registry.artifacts.scrubbing.header import (
     Action,
     Profile,
     ScrubRules,
     effects_of,
     scrub_config,
     scrub_header,
-)
-from registry.artifacts.scrub_file import (
-    OriginalHeader,
-    body_digest,
-    plan_scrub,
-    restore_file,
-    scrub_file,
 )
 from registry.errors import ContentMismatchError, FormatError, UsageError
 from registry.fingerprints.exact import name_file

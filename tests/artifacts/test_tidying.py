@@ -11,23 +11,23 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from registry import durable
-from registry.artifacts import sealed_beside
-from registry.artifacts.byproduct_names import Category, Trainer
-from registry.artifacts.folder_look import look_at
-from registry.artifacts.reading import (
-    SourceChangedError,
-    SourceRefusedError,
-    SourceVanishedError,
-    Stamp,
-)
-from registry.artifacts.removal import remove_emptied, remove_exactly
-from registry.artifacts.sealed_beside import SealKeys, write_beside
-from registry.artifacts.tidying import (
+from registry.artifacts.byproducts import sealed_beside
+from registry.artifacts.byproducts.looking import look_at
+from registry.artifacts.byproducts.names import Category, Trainer
+from registry.artifacts.byproducts.removal import remove_emptied, remove_exactly
+from registry.artifacts.byproducts.sealed_beside import SealKeys, write_beside
+from registry.artifacts.byproducts.tidying import (
     STILL_WRITTEN,
     Action,
     TidyPolicy,
     carry_out,
     plan_tidying,
+)
+from registry.artifacts.reading import (
+    SourceChangedError,
+    SourceRefusedError,
+    SourceVanishedError,
+    Stamp,
 )
 from registry.errors import UsageError
 from registry.sealing.seal import seal_bytes

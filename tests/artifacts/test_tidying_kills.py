@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from registry import durable
-from registry.artifacts import removal, sealed_beside, tidying
-from registry.artifacts.sealed_beside import SealKeys
+from registry.artifacts.byproducts import removal, sealed_beside, tidying
+from registry.artifacts.byproducts.sealed_beside import SealKeys
 from tests.artifacts.tidy_rig import KEYS, PUBLIC, REDACTING, opened, tidied
 from tests.artifacts.trainer_folders import loss_database, write_folder
 

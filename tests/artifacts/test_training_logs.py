@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.artifacts import training_logs
-from registry.artifacts.training_logs import LogForm, form_of, parse_log
-from registry.artifacts.trends import dump_trend, trend_of
+from registry.artifacts.byproducts import logs as training_logs
+from registry.artifacts.byproducts.logs import LogForm, form_of, parse_log
+from registry.artifacts.byproducts.trends import dump_trend, trend_of
 from registry.errors import FormatError
 from registry.limits import TRAINING_LOG_BYTES
 from tests.artifacts.trainer_folders import (

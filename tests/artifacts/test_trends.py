@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifacts.trends import METRICS, Record, dump_trend, record_of, trend_of
+from registry.artifacts.byproducts.trends import METRICS, Record, dump_trend, record_of, trend_of
 
 
 def records(epoch: float | None, values: list[float], metric: str = "loss") -> list[Record]:

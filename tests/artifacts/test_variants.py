@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.artifacts.classify import Classification, classify
+from registry.artifacts.classifying.classify import Classification, classify
 from tests.sheet import make_header
 
 Shapes = dict[str, tuple[int, ...]]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from registry.artifacts.byproduct_names import Category
-from registry.artifacts.folder_look import look_at
-from registry.artifacts.sealed_beside import SealKeys
-from registry.artifacts.tidying import Action, Outcome, Plan, TidyPolicy, carry_out, plan_tidying
+from registry.artifacts.byproducts.looking import look_at
+from registry.artifacts.byproducts.names import Category
+from registry.artifacts.byproducts.sealed_beside import SealKeys
+from registry.artifacts.byproducts.tidying import (
+    Action,
+    Outcome,
+    Plan,
+    TidyPolicy,
+    carry_out,
+    plan_tidying,
+)
 from registry.sealing.identities import X25519Identity
 from registry.sealing.seal import open_bytes
 

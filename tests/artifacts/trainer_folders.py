@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
-from registry.artifacts.byproduct_names import Category, Trainer
+from registry.artifacts.byproducts.names import Category, Trainer
 from registry.formats.safetensors import dump_header, lay_out
 from tests.weights_files import lora_bytes
 

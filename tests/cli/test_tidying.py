@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from daemon.cli.root import loraseal
-from registry.artifacts.byproduct_names import Trainer
+from registry.artifacts.byproducts.names import Trainer
 from tests.artifacts.trainer_folders import (
     FOLDERS,
     adapters_of,

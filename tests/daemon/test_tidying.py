@@ -10,9 +10,9 @@ import pytest
 
 from daemon.custody.tidying import field_name, policy_of, refuse_own_state, seal_keys, tidy
 from daemon.settings import TidySettings, load_settings
-from registry.artifacts.byproduct_names import Category, Trainer
-from registry.artifacts.folder_look import look_at
-from registry.artifacts.tidying import Action, Outcome, TidyPolicy, plan_tidying
+from registry.artifacts.byproducts.looking import look_at
+from registry.artifacts.byproducts.names import Category, Trainer
+from registry.artifacts.byproducts.tidying import Action, Outcome, TidyPolicy, plan_tidying
 from registry.errors import BusyError, FormatError, LorasealError, UsageError
 from registry.sealing.identities import X25519Identity
 from registry.settings import RegistryPaths, load_paths
@@ -153,8 +153,8 @@ def test_what_was_done_before_an_end_is_told(
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("registry.artifacts.tidying.remove_emptied", interrupted)
-    monkeypatch.setattr("registry.artifacts.tidying.seal_beside", interrupted)
+    monkeypatch.setattr("registry.artifacts.byproducts.tidying.remove_emptied", interrupted)
+    monkeypatch.setattr("registry.artifacts.byproducts.tidying.seal_beside", interrupted)
     policy = replace(POLICY, actions={**POLICY.actions, Category.TRAINING_CONFIG: Action.DELETE})
     with pytest.raises(KeyboardInterrupt):
         done(run, paths, policy)

@@ -26,7 +26,8 @@ from registry.formats.predicates.revocation import Revocation
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.formats.status_list import StatusEntry, StatusState
 from registry.verify.chain import ChainEvidence, PolicyTerms, revoked_ids, verify_chain
-from tests.verify.world import NOW, POLICY, RAW_FILES, Recipient, World, manifest_of, report
+from tests.verify.intakes import manifest_of
+from tests.verify.world import NOW, POLICY, RAW_FILES, Recipient, World, report
 
 AT = to_text(NOW)
 MANIFEST = manifest_of(RAW_FILES)

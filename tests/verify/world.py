@@ -41,10 +41,9 @@ from registry.formats.checkpoint import Checkpoint
 from registry.formats.envelope import Envelope
 from registry.formats.findings import AuditReport, Coverage, Decision, Outcome, Verdict
 from registry.formats.keyset import KeyEntry, KeyRole, Keyset
-from registry.formats.manifest import Manifest, ManifestEntry
 from registry.formats.moments import to_text
 from registry.formats.predicates.enrolment import Enrolment
-from registry.formats.predicates.intake import Intake, Rendition
+from registry.formats.predicates.intake import Rendition
 from registry.formats.predicates.release import WaiverNote
 from registry.formats.status_list import StatusEntry, StatusList
 from registry.sealing.file_key import FileKey
@@ -59,6 +58,7 @@ from registry.transparency.tlog import MemoryNodeStore, append, root
 from registry.verify.chain import ApprovedDelivery, ChainEvidence, verify_chain
 from registry.verify.pin import KeyPin
 from registry.verify.steps import Given
+from tests.verify.intakes import intake_of, manifest_id
 from tests.verify.unverified import unverified_chain
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -242,12 +242,12 @@ class World:
         files, script = files or RAW_FILES, script or Script()
         recipient = recipient or Recipient()
         at_rest, payload_digest = self._seal(files)
-        taken = replace(_intake(files, payload_digest, self.now), rendition=script.intake_rendition)
+        taken = intake_of(files, payload_digest, self.now, script.intake_rendition)
         intake = attest_intake(taken, script.intake_key or self.host)
         verdicts = tuple(
             attest_verdict(
                 item,
-                _manifest_id(files),
+                manifest_id(files),
                 script.auditor_key or self.auditor,
                 self.now,
                 rendition=script.rendition,
@@ -255,7 +255,7 @@ class World:
             for item in script.reports
         )
         terms = ReleaseTerms(
-            artifact_id=_manifest_id(files),
+            artifact_id=manifest_id(files),
             policy_digest=POLICY,
             verdicts=verdicts,
             decision=Decision(script.outcome, ("because",), (), script.privacy_audited),
@@ -358,35 +358,10 @@ class World:
         return issue_status_list(self.status_list(entries), self.statement).to_bytes()
 
 
-def manifest_of(files: dict[str, bytes]) -> Manifest:
-    """The manifest of files in memory."""
-    return Manifest.of(
-        [ManifestEntry(path, len(data), sha256_of(data).value) for path, data in files.items()]
-    )
-
-
 def replace_logged(bundle: Bundle, name: str, **more: object) -> Bundle:
     """The bundle with one member of one logged statement exchanged."""
     logged: LoggedStatement = getattr(bundle, name)
     return replace(bundle, **{name: replace(logged, **more)})  # type: ignore[arg-type]
-
-
-def _manifest_id(files: dict[str, bytes]) -> str:
-    return sha256_of(manifest_of(files).to_bytes()).value
-
-
-def _intake(files: dict[str, bytes], payload_digest: Digest, now: datetime) -> Intake:
-    return Intake(
-        artifact_id=_manifest_id(files),
-        manifest=manifest_of(files),
-        payload_digest=payload_digest,
-        host="trainer-1",
-        taken_at=to_text(now),
-        kind="adapter",
-        dialect="kohya",
-        method="lora",
-        family="sd15",
-    )
 
 
 def written_delivery(folder: Path) -> tuple[Path, Path, str]:

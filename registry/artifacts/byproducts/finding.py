@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from registry.artifacts.byproduct_names import (
+from registry.artifacts.byproducts.names import (
     ADAPTER_CONFIGS,
     ADAPTER_INDEX,
     AUGMENTED_FOLDER,
@@ -30,7 +30,7 @@ from registry.artifacts.byproduct_names import (
     is_excluded_directory,
     is_excluded_file,
 )
-from registry.artifacts.byproduct_rules import GENERAL_RULES, SPECIFIC_RULES, TOKENIZER_RULE
+from registry.artifacts.byproducts.rules import GENERAL_RULES, SPECIFIC_RULES, TOKENIZER_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from registry.errors import FormatError
 
 if TYPE_CHECKING:
-    from registry.artifacts.scalars import ReadAt
+    from registry.artifacts.classifying.scalars import ReadAt
     from registry.formats.safetensors import SafetensorsHeader
 
 _SAMPLES, _SAMPLE_BYTES = 8, 4096

@@ -10,8 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.artifacts.alpha import configs_of, find_alpha
-from registry.artifacts.base_guess import NAME_SOURCE, expert_in, guess_base
 from registry.artifacts.claims import (
     Claim,
     ClaimStatus,
@@ -19,29 +17,31 @@ from registry.artifacts.claims import (
     check_number,
     family_in,
 )
-from registry.artifacts.dialects import BFL, find_dialect, prefixes_of
-from registry.artifacts.families import fit_family
-from registry.artifacts.kinds import (
+from registry.artifacts.classifying.alpha import configs_of, find_alpha
+from registry.artifacts.classifying.base_guess import NAME_SOURCE, expert_in, guess_base
+from registry.artifacts.classifying.dialects import BFL, find_dialect, prefixes_of
+from registry.artifacts.classifying.families import fit_family
+from registry.artifacts.classifying.kinds import (
     ADAPTER,
     TRAINING_STATE,
     KindEvidence,
     find_kind,
     is_expected_extra,
 )
-from registry.artifacts.layers import view_layers
+from registry.artifacts.classifying.layers import view_layers
+from registry.artifacts.classifying.modules import pair_tensors
+from registry.artifacts.classifying.scales import find_scales
+from registry.artifacts.classifying.shapes import group_shapes
 from registry.artifacts.merges import WHOLE_MODELS, describe_merge, find_merge_evidence, is_raw_dump
-from registry.artifacts.modules import pair_tensors
-from registry.artifacts.scales import find_scales
-from registry.artifacts.shapes import group_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry.artifacts.base_guess import BaseGuess
-    from registry.artifacts.families import FamilyFit
-    from registry.artifacts.modules import AdapterModule, Pairing
-    from registry.artifacts.scales import ScaleCount
-    from registry.artifacts.shapes import ModuleShapes
+    from registry.artifacts.classifying.base_guess import BaseGuess
+    from registry.artifacts.classifying.families import FamilyFit
+    from registry.artifacts.classifying.modules import AdapterModule, Pairing
+    from registry.artifacts.classifying.scales import ScaleCount
+    from registry.artifacts.classifying.shapes import ModuleShapes
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader
 

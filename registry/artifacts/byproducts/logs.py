@@ -15,8 +15,8 @@ from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from registry.artifacts.event_files import read_scalars
-from registry.artifacts.trends import Record, record_of
+from registry.artifacts.byproducts.event_files import read_scalars
+from registry.artifacts.byproducts.trends import Record, record_of
 from registry.errors import FormatError
 from registry.limits import TRAINING_LOG_BYTES, TRAINING_LOG_RECORDS
 

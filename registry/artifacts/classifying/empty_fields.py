@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from registry.artifacts.claims import Claim, ClaimStatus
 
 if TYPE_CHECKING:
-    from registry.artifacts.classify import Classification
+    from registry.artifacts.classifying.classify import Classification
 
 
 def explain_empty(found: Classification, base_model: str | None) -> tuple[Claim, ...]:

@@ -10,12 +10,17 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from registry.artifacts.byproduct_names import Category
+from registry.artifacts.byproducts.logs import form_of, parse_log
+from registry.artifacts.byproducts.names import Category
+from registry.artifacts.byproducts.removal import remove_emptied, remove_exactly
+from registry.artifacts.byproducts.sealed_beside import (
+    TREND_SUFFIX,
+    SealKeys,
+    seal_beside,
+    write_beside,
+)
+from registry.artifacts.byproducts.trends import LEAST_RECORDS, dump_trend, trend_of
 from registry.artifacts.reading import Source, SourceChangedError, open_source
-from registry.artifacts.removal import remove_emptied, remove_exactly
-from registry.artifacts.sealed_beside import TREND_SUFFIX, SealKeys, seal_beside, write_beside
-from registry.artifacts.training_logs import form_of, parse_log
-from registry.artifacts.trends import LEAST_RECORDS, dump_trend, trend_of
 from registry.errors import FormatError, LorasealError, UsageError
 from registry.limits import TRAINING_LOG_BYTES
 
@@ -23,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path, PurePosixPath
 
-    from registry.artifacts.byproducts import ByProduct
-    from registry.artifacts.folder_look import FolderLook, SeenFile
+    from registry.artifacts.byproducts.finding import ByProduct
+    from registry.artifacts.byproducts.looking import FolderLook, SeenFile
     from registry.artifacts.reading import Stamp
 
 NS_PER_SECOND = 1_000_000_000

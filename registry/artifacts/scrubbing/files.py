@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from registry.artifacts.digesting import FilePass, WeightsHead, read_head
 from registry.artifacts.reading import Source, open_source
-from registry.artifacts.scrub import ScrubbedHeader, scrub_header
+from registry.artifacts.scrubbing.header import ScrubbedHeader, scrub_header
 from registry.durable import (
     pending_file,
     refuse_existing,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from registry.artifacts.scrub import ScrubRules
+    from registry.artifacts.scrubbing.header import ScrubRules
 
 _MAGIC = b"loraseal/original-header/v1\n"
 _SHA256_BYTES = 32

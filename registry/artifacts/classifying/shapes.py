@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.artifacts.modules import AdapterModule
+    from registry.artifacts.classifying.modules import AdapterModule
 
 # Which shapes a module has; means nothing outside of one `ModuleShapes`.
 ShapeKey: TypeAlias = int

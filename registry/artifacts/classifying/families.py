@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.artifacts.dits import fitting_dits
+from registry.artifacts.classifying.dits import fitting_dits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from registry.artifacts.layers import Layers
+    from registry.artifacts.classifying.layers import Layers
 
 
 @dataclass(frozen=True, slots=True)

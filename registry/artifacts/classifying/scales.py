@@ -14,15 +14,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from registry.artifacts.applied_config import apply_configs
 from registry.artifacts.claims import Claim, ClaimStatus
+from registry.artifacts.classifying.applied_config import apply_configs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry.artifacts.applied_config import AppliedConfig
-    from registry.artifacts.modules import AdapterModule
-    from registry.artifacts.shapes import ModuleShapes, ShapeKey
+    from registry.artifacts.classifying.applied_config import AppliedConfig
+    from registry.artifacts.classifying.modules import AdapterModule
+    from registry.artifacts.classifying.shapes import ModuleShapes, ShapeKey
     from registry.formats.adapter_config import AdapterConfig
 
 TENSORS = "tensors"

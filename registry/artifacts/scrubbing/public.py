@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.artifacts.notes import PayloadForm
-from registry.artifacts.rewriting import Extent, RewrittenFile
-from registry.artifacts.scrub import scrub_config, scrub_header
-from registry.artifacts.scrub_file import OriginalHeader
+from registry.artifacts.scrubbing.files import OriginalHeader
+from registry.artifacts.scrubbing.header import scrub_config, scrub_header
+from registry.artifacts.scrubbing.rewriting import Extent, RewrittenFile
 from registry.errors import FormatError
 from registry.formats.containers import MAGIC_BYTES
 from registry.formats.safetensors import header_length, parse_header
@@ -20,7 +20,7 @@ from registry.limits import ADAPTER_CONFIG_BYTES, READ_BATCH_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry.artifacts.scrub import ScrubRules
+    from registry.artifacts.scrubbing.header import ScrubRules
     from registry.formats.manifest import Manifest
 
 WEIGHTS_SUFFIX = ".safetensors"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registry.artifacts.base_guess import BaseGuess
 from registry.artifacts.claims import Claim, ClaimStatus
-from registry.artifacts.classify import Classification
-from registry.artifacts.scales import ScaleCount
+from registry.artifacts.classifying.base_guess import BaseGuess
+from registry.artifacts.classifying.classify import Classification
+from registry.artifacts.classifying.scales import ScaleCount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

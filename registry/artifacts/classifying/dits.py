@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from registry.artifacts.layers import Layers
+    from registry.artifacts.classifying.layers import Layers
 
 
 class Dit(NamedTuple):

@@ -17,7 +17,7 @@ from registry.formats.adapter_config import parse_adapter_metadata
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry.artifacts.shapes import ModuleShapes
+    from registry.artifacts.classifying.shapes import ModuleShapes
     from registry.formats.adapter_config import AdapterConfig
 
 METADATA_KEY = "lora_adapter_metadata"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from blake3 import blake3
 
-from registry.artifacts.removal import open_folder
+from registry.artifacts.byproducts.removal import open_folder
 from registry.artifacts.vault import digest_payload
 from registry.durable import (
     PART_SUFFIX,

@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.artifacts.decoders import models_of_decoder
+from registry.artifacts.classifying.decoders import models_of_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.artifacts.families import FamilyFit
-    from registry.artifacts.layers import Layers
+    from registry.artifacts.classifying.families import FamilyFit
+    from registry.artifacts.classifying.layers import Layers
 
 
 @dataclass(frozen=True, slots=True)

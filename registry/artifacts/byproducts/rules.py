@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from registry.artifacts.byproduct_names import (
+from registry.artifacts.byproducts.names import (
     CACHED_SUFFIX,
     CHECKPOINT,
     DATE,

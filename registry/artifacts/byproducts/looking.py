@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from registry.artifacts import kinds
-from registry.artifacts.byproduct_names import (
+from registry.artifacts.byproducts.finding import ByProduct, find_byproducts, find_trainers
+from registry.artifacts.byproducts.names import (
     Category,
     Trainer,
     is_excluded_directory,
     is_excluded_file,
 )
-from registry.artifacts.byproducts import ByProduct, find_byproducts, find_trainers
-from registry.artifacts.classify import classify
+from registry.artifacts.classifying import kinds
+from registry.artifacts.classifying.classify import classify
 from registry.artifacts.digesting import read_head
 from registry.artifacts.reading import Stamp, open_source
 from registry.errors import FormatError, LorasealError

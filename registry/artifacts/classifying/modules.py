@@ -10,8 +10,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from registry.artifacts.geometry import Geometry, measure
-from registry.artifacts.roles import (
+from registry.artifacts.classifying.geometry import Geometry, measure
+from registry.artifacts.classifying.roles import (
     BOFT_DIMENSIONS,
     GLORA_CORE,
     GLORA_ROLES,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.artifacts.modules import Pairing
+    from registry.artifacts.classifying.modules import Pairing
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader, TensorInfo
 

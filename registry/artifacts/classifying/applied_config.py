@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.artifacts.pattern_keys import PatternKeys, UnevaluatedPatternError
+from registry.artifacts.classifying.pattern_keys import PatternKeys, UnevaluatedPatternError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.artifacts.shapes import ModuleShapes
+    from registry.artifacts.classifying.shapes import ModuleShapes
     from registry.formats.safetensors import TensorInfo
 
 _TO_STEM = str.maketrans({**{str(digit): None for digit in range(10)}, ".": "_"})

@@ -1,0 +1,1 @@
+"""Headers that tell less before the same weights, and the way back."""
