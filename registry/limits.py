@@ -113,3 +113,6 @@ CONVERSION_GATHER_BYTES = 512 * 1024 * 1024
 CONVERSION_GATHER_RUNS = 10_000_000
 CONVERSION_REPORT_BYTES = 1024 * 1024
 CONVERSION_TEXT_CHARS = 500
+
+# Characters of a header's metadata that are searched for what they tell: about 1 s of work a million.
+LEAK_HEADER_CHARS = 4 * 1024 * 1024

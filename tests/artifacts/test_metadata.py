@@ -17,6 +17,7 @@ from registry.artifacts.metadata import (
     scan_side_file,
 )
 from registry.formats.adapter_config import parse_adapter_config
+from registry.limits import LEAK_HEADER_CHARS
 from tests.artifacts.planted import png_with_text, secrets
 from tests.sheet import rows
 
@@ -189,3 +190,16 @@ def test_no_name_is_made_up_for_the_base_model(name: str) -> None:
 
 def test_malformed_metadata_is_no_leak_by_itself() -> None:
     assert sensitivity("lora_adapter_metadata", "{") == "low"
+
+
+def test_header_beyond_what_is_searched_is_named_and_not_searched() -> None:
+    """The bound is on work: whoever fills a header with megabytes must not hold up intake."""
+    mail = "eve.meyer@posteo.de"
+    long = ("a" * 64 + " ") * (LEAK_HEADER_CHARS // 64)
+    found = find_leaks([("first", f"{long} {mail}"), ("second", mail)])
+    kinds = {(leak.key, leak.kind) for leak in found}
+    assert {("first", "not-scanned"), ("second", "not-scanned")} <= kinds
+    assert not {("first", "e-mail"), ("second", "e-mail")} & kinds
+    assert ("second", "e-mail") in {
+        (leak.key, leak.kind) for leak in find_leaks([("second", mail)])
+    }

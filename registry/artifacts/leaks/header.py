@@ -14,6 +14,7 @@ from registry.artifacts.leaks.paths import is_path
 from registry.artifacts.leaks.scan import leaks_in_text, scan_text
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_metadata
+from registry.limits import LEAK_HEADER_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,11 +32,15 @@ _USUAL_REVISIONS = frozenset({"", "main"})
 def find_leaks(metadata: Iterable[tuple[str, str]]) -> tuple[Leak, ...]:
     """Return what a header's metadata tells, worst first, then by key; one leak a key and kind.
 
-    A key that is in no table is a leak of sensitivity `unknown`: trainers let people add their own.
+    A key that is in no table is a leak of sensitivity `unknown`: trainers let people add their own. Values
+    are read up to `LEAK_HEADER_CHARS` in all; what lies beyond is named as `not-scanned`.
     """
     found: dict[tuple[str, str], Leak] = {}
+    left = LEAK_HEADER_CHARS
     for number, (key, text) in enumerate(metadata, start=1):
-        for leak in _leaks_of(shown_key(key, number), key, text):
+        # A header may have 32 MB, and who made it may want intake to stand still over it.
+        part, left = text[:left], max(0, left - len(text))
+        for leak in _leaks_of(shown_key(key, number), key, part, len(text)):
             # A key that stands twice, or two reasons of one kind: the first is the more telling one.
             found.setdefault((leak.key, leak.kind), leak)
     return sort_leaks(found.values())
@@ -48,8 +53,10 @@ def shown_key(key: str, number: int) -> str:
     return f"key number {number} ({len(key)} characters)"
 
 
-def _leaks_of(place: str, key: str, text: str) -> Iterator[Leak]:
+def _leaks_of(place: str, key: str, text: str, size: int) -> Iterator[Leak]:
     yield from _by_key(place, key, text)
+    if len(text) < size:
+        yield make_leak(place, "not-scanned")
     yield from leaks_in_text(place, text, label=key)
     if text.startswith(_DATA_URL):
         yield from leaks_in_image(place, _data_of(text))
