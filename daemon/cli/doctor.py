@@ -19,7 +19,8 @@ _GLYPHS = {"ok": "ok  ", "warning": "warn", "problem": "FIX "}
 @guarded
 def doctor_command(config: Path | None, strict: bool, as_json: bool) -> None:
     """Probe the installation; exit 7 when something must be fixed."""
-    from daemon.probes import Level, probe_all
+    from daemon.probes.answers import Level
+    from daemon.probes.doctor import probe_all
     from daemon.settings import load_settings
 
     settings, paths = load_settings(config)

@@ -13,7 +13,7 @@ import click
 from registry.cli.output import emit, guarded, json_option, say
 
 if TYPE_CHECKING:
-    from daemon.probes import Answer
+    from daemon.probes.answers import Answer
     from daemon.service import Service
     from registry.provenance.ledger import Reader
     from registry.settings import RegistryPaths
@@ -125,7 +125,8 @@ def status_command(config: Path | None, as_json: bool) -> None:
 def _troubles(
     config: Path | None, paths: RegistryPaths, reader: Reader, *, running: bool
 ) -> tuple[Answer, ...]:
-    from daemon.probes import Answer, Level, watch_troubles
+    from daemon.probes.answers import Answer, Level
+    from daemon.probes.watching import watch_troubles
     from daemon.settings import load_settings
     from registry.errors import UsageError
     from registry.provenance.log import log_size

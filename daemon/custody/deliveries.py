@@ -32,6 +32,7 @@ from registry.digest import Digest, sha256_of
 from registry.errors import DeniedError, NotFoundError, RevokedError
 from registry.formats.keyset import KeyRole
 from registry.formats.predicates.delivery import Delivery as DeliveryStatement
+from registry.formats.predicates.intake import Rendition
 from registry.formats.predicates.predicate import parse_predicate
 from registry.provenance.artifacts import note_key_class
 from registry.provenance.deliveries import (
@@ -68,11 +69,15 @@ LINKED_HEADS = 8
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTerms:
-    """When a delivery is made, until when it is to be acknowledged, and how long its list holds."""
+    """When a delivery is made, until when it is to be acknowledged, and how long its list holds.
+
+    `licence` is what the owner states for public renditions; "" is not stated, and never assumed.
+    """
 
     now: datetime
     acknowledge_within: timedelta
     status_valid_for: timedelta
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +202,7 @@ def _wrap(
         acknowledge_by=terms.now + terms.acknowledge_within,
         recipient_name=approved.recipient.name,
         artifact_name=approved.name,
+        licence=terms.licence if intake.rendition is Rendition.PUBLIC else "",
     )
     return header, plan
 

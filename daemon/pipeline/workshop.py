@@ -51,4 +51,5 @@ class Workshop:
             now=self.clock(),
             acknowledge_within=timedelta(hours=delivery.acknowledge_hours),
             status_valid_for=timedelta(days=delivery.status_valid_days),
+            licence=self.settings.public.licence or "",
         )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon import probes
 from daemon.engine import daemon_lock
 from daemon.mounts import Hearing
-from daemon.probes import PROBES, Answer, Level, probe_all
+from daemon.probes import doctor, watching
+from daemon.probes.answers import Answer, Level
+from daemon.probes.doctor import PROBES, probe_all
 from daemon.settings import Settings, WatchSettings, load_settings
 from registry.settings import RegistryPaths
 from tests.daemon.registry_on_disk import Registry, write_adapter
@@ -55,7 +56,7 @@ def test_probe_that_breaks_says_so_and_the_others_go_on(
     def breaks(_settings: Settings, _paths: RegistryPaths) -> Iterator[Answer]:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
-    monkeypatch.setattr(probes, "PROBES", (("first", breaks), *PROBES))
+    monkeypatch.setattr(doctor, "PROBES", (("first", breaks), *PROBES))
     found = list(probe_all(*loaded))
     assert (found[0].probe, found[0].level) == ("first", Level.PROBLEM)
     assert found[0].advice
@@ -171,9 +172,9 @@ def test_watched_folder_that_tells_of_no_changes(
     loaded: tuple[Settings, RegistryPaths], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for hearing, level in ((Hearing.NONE, Level.WARNING), (Hearing.PARTIAL, Level.WARNING)):
-        monkeypatch.setattr(probes, "hearing_of", lambda _path, found=hearing: (found, "nfs4"))
+        monkeypatch.setattr(watching, "hearing_of", lambda _path, found=hearing: (found, "nfs4"))
         assert levels("watch", *loaded) == [level]
-    monkeypatch.setattr(probes, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
+    monkeypatch.setattr(watching, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
     assert levels("watch", *loaded) == [Level.OK]
 
 
@@ -203,8 +204,8 @@ def test_inotify_limits(
         (sysctls / "max_user_watches").write_text(watches)
     for name in ("a", "b", "a/c"):
         (settings.watch[0].path / name).mkdir()
-    monkeypatch.setattr(probes, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(probes, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
+    monkeypatch.setattr(watching, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(watching, "hearing_of", lambda _path: (Hearing.FULL, "ext4"))
     with daemon_lock(paths.lock) if running else contextlib.nullcontext():
         assert levels("inotify", *loaded) == expected
         found = answers("inotify", *loaded)
@@ -217,7 +218,7 @@ def test_inotify_limits(
 def test_inotify_limits_unknown(
     loaded: tuple[Settings, RegistryPaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "PROC", tmp_path)
+    monkeypatch.setattr(watching, "PROC", tmp_path)
     assert levels("inotify", *loaded) == [Level.WARNING]
 
 

@@ -44,16 +44,17 @@ def drop(rig: Rig, name: str = "good", **how: object) -> Path:
     return path
 
 
-def open_delivery(rig: Rig, name: str, out: Path) -> None:
+def open_delivery(rig: Rig, name: str, out: Path) -> str:
+    """Open as Alice what lies on the stick; return what the verifier said."""
     registry, state = rig.registry, rig.registry.home / "state"
     root = json.loads(registry.run("keys", "show", "--config", registry.settings, "--json").stdout)[
         "root"
     ]
     there = registry.stick / "Alice" / name
-    registry.run(
+    return registry.run(
         *("open", f"{there}.age", "--bundle", f"{there}.loraseal", "--key", root),
         *("--home", registry.alice, "-o", out, "--status", state / "status-list"),
-    )
+    ).output
 
 
 # --- what is not made
@@ -133,6 +134,12 @@ def test_public_route_sends_what_was_scrubbed_and_judged_by_itself(
     assert dict(head.metadata) == {"ss_network_dim": "4", "modelspec.license": "CC-BY-4.0"}
     whole = source.read_bytes()
     assert data[head.header_bytes :] == whole[8 + int.from_bytes(whole[:8], "little") :]
+
+
+def test_recipient_reads_the_licence_that_its_owner_states(rig: Rig, tmp_path: Path) -> None:
+    drop(rig)
+    rig.work()
+    assert "CC-BY-4.0" in open_delivery(rig, "good-public", tmp_path / "a.safetensors")
 
 
 def test_bundle_of_a_public_form_names_neither_the_original_nor_what_was_left_out(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from daemon.pipeline.decide_step import plan_routes
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
 from daemon.pipeline.shipping import clear_outbox
-from daemon.probes import watch_troubles
+from daemon.probes.watching import watch_troubles
 from daemon.scan import WatchRules
 from daemon.service import Service, watcher_of
 from daemon.standing import Teller, newest_event
