@@ -51,9 +51,9 @@ _ENDS: tuple[tuple[type[LorasealError], CandidateState], ...] = (
 
 
 # SimpleTuner writes its weights, and again with a header, within seconds; settling mostly covers that.
+REWRITTEN_WITHIN = timedelta(minutes=10)
 # What conversion calls the sha256 of the pickle (registry.conversion.intake; loaded only where it is used).
 PICKLE_HASH = "pickle_sha256"
-REWRITTEN_WITHIN = timedelta(minutes=10)
 
 
 def take_in_candidate(shop: Workshop, candidate_id: str) -> str:
