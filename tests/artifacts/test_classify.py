@@ -113,7 +113,7 @@ def test_training_state_is_told_by_its_place(hint: str | None, kind: str) -> Non
         ({"model.layers.0.q.weight.absmax": (9,)}, "quantised-model"),
         ({"lm_head.weight": (900, 900)}, "adapter"),
         ({"bundle_emb.token.x": (8, 768)}, "adapter"),
-        ({"x.input_layernorm.weight": (900, 900)}, "adapter"),
+        ({"x.input_layernorm.weight": (900,)}, "adapter"),
     ],
 )
 def test_factors_within_something_larger_do_not_make_it_an_adapter(

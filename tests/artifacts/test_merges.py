@@ -8,6 +8,7 @@ import pytest
 from registry.artifacts.classifying.classify import classify
 from registry.artifacts.inspection import Inspection, inspect_path
 from registry.artifacts.merges import reason_not_an_adapter
+from registry.formats.adapter_config import AdapterConfig, parse_adapter_config
 from registry.formats.safetensors import dump_header, lay_out, parse_header
 from tests.sheet import make_header, rows
 
@@ -146,3 +147,74 @@ def test_inspecting_a_merged_folder_refuses_it(tmp_path: Path) -> None:
     clean.parent.mkdir()
     clean.write_bytes(path.read_bytes())
     assert inspect_path(clean).refusals == ()
+
+
+# --- whole models that a config calls an adapter
+
+
+def _whole(*, factors: bool, base: str, layers: int = 6) -> dict[str, tuple[int, ...]]:
+    tensors: dict[str, tuple[int, ...]] = {}
+    for number in range(layers):
+        name = f"base_model.model.model.layers.{number}.self_attn.q_proj"
+        tensors[f"{name}{base}.weight"] = (32, 32)
+        if factors:
+            tensors |= {f"{name}.lora_A.weight": (16, 32), f"{name}.lora_B.weight": (32, 16)}
+    return tensors
+
+
+def _config(**more: object) -> AdapterConfig:
+    settings = {"peft_type": "LORA", "r": 16, "lora_alpha": 16, **more}
+    return parse_adapter_config(json.dumps(settings).encode())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config"),
+    [
+        (_whole(factors=True, base=".base_layer"), _config(modules_to_save=["model"])),
+        (_whole(factors=True, base=".base_layer"), None),
+        (_whole(factors=True, base=""), _config(modules_to_save=["model"])),
+        (_whole(factors=False, base=""), _config()),
+        (_whole(factors=False, base=".base_layer"), _config()),
+        (_whole(factors=False, base=""), _config(peft_type="BONE")),
+        (
+            {
+                **_whole(factors=True, base="_lora_only"),
+                **{f"base_model.model.score{n}.dense.weight": (64, 64) for n in range(40)},
+            },
+            _config(),
+        ),
+        (
+            {
+                **_whole(factors=True, base="_x", layers=1),
+                **{f"base_model.model.model.block.{n}.weight": (64, 64) for n in range(80)},
+            },
+            _config(modules_to_save=["model"]),
+        ),
+    ],
+    ids=[
+        "dump-saved-as-module", "dump-small", "weights-beside-factors", "merged-no-factors",
+        "base-layers-alone", "other-type-claimed", "many-heads", "everything-saved",
+    ],
+)  # fmt: skip
+def test_config_that_calls_a_whole_model_an_adapter_is_not_believed(
+    tensors: dict[str, tuple[int, ...]], config: AdapterConfig | None
+) -> None:
+    assert classify(make_header(tensors), config=config).kind != "adapter"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"base_model.model.lm_head.weight": (900, 64)},
+        {"base_model.model.model.embed_tokens.base_layer.weight": (900, 64)},
+        {"base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": (32,)},
+        {"base_model.model.classifier.dense.weight": (64, 64)},
+    ],
+    ids=["head", "resized-embedding", "trained-bias", "saved-classifier"],
+)
+def test_adapter_with_trained_heads_stays_one(extra: dict[str, tuple[int, ...]]) -> None:
+    tensors = {
+        name: shape for name, shape in _whole(factors=True, base="").items() if "lora_" in name
+    }
+    config = _config(modules_to_save=["classifier", "lm_head"])
+    assert classify(make_header({**tensors, **extra}), config=config).kind == "adapter"

@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from registry.artifacts.classifying.modules import Pairing
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.safetensors import SafetensorsHeader, TensorInfo
@@ -115,6 +117,10 @@ def find_kind(evidence: KindEvidence) -> str | None:
     kind = _marked_kind(evidence.header, others) if others else None
     if kind is not None:
         return kind
+    wrapped = {module.name for module in evidence.pairing.modules} if others else set()
+    if any(holds_base_weight(tensor, wrapped) for tensor in others):
+        # A PEFT model saved whole, however small its base is beside the factors.
+        return FULL_MODEL_PART
     if evidence.pairing.modules and _outweigh(evidence):
         return TRAINING_STATE if _is_training_state(evidence.place) else ADAPTER
     return _kind_without_modules(evidence)
@@ -169,9 +175,11 @@ def _outweigh(evidence: KindEvidence) -> bool:
     Trained heads and embeddings may be larger than all factors together, so they do not count.
     """
     others = evidence.pairing.others
-    extra = sum(
-        item.end - item.start for item in others if not is_expected_extra(item, evidence.config)
-    )
+    saved = [item for item in others if is_expected_extra(item, evidence.config)]
+    # Whoever saves half a model as "modules to save" hands on that half.
+    few = sum(len(item.shape) >= _MATRIX for item in saved) <= _MOST_SAVED_MATRICES
+    fine = {item.name for item in saved} if few else set()
+    extra = sum(item.end - item.start for item in others if item.name not in fine)
     factors = sum(
         tensor.end - tensor.start
         for module in (evidence.pairing.modules if extra else ())
@@ -180,9 +188,29 @@ def _outweigh(evidence: KindEvidence) -> bool:
     return extra == 0 or extra <= factors
 
 
-_EXTRAS = ("lm_head", "embed_tokens", "wte", "wpe", "score", "classifier", "norm", "embeddings")
+# Trained heads and embeddings, which may be larger than all factors together.
+_HEADS = re.compile(
+    r"lm_head|embed_tokens|embed_out|wte|wpe|score|classifier|qa_outputs|(word_|position_|tok_)?embeddings?"
+)
+_NORM = re.compile(r"norm\d*|norm_\w+|\w*norm\d*|ln_\w+")
 # PEFT: projections that all modules share (VeRA), rows of single tokens.
 _SHARED_EXTRAS = ("vera_A", "vera_B", "trainable_tokens_")
+_MOST_SAVED_MATRICES = 64
+_BASE_LAYER = ".base_layer."
+
+
+def holds_base_weight(tensor: TensorInfo, wrapped: Container[str]) -> bool:
+    """Return whether this is the weight that factors were added to, whatever a config calls it.
+
+    `wrapped` are the modules that have factors. A raw PEFT dump calls it `base_layer`. Biases are saved
+    with an adapter if it trains them, and so are embeddings that it resized, and heads.
+    """
+    module, _, rest = tensor.name.partition(_BASE_LAYER)
+    if not rest:
+        module, _, last = tensor.name.rpartition(".")
+        if last != "weight" or module not in wrapped:
+            return False
+    return len(tensor.shape) >= _MATRIX and _HEADS.fullmatch(module.rpartition(".")[2]) is None
 
 
 def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
@@ -194,9 +222,11 @@ def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
         return True
     parts = tensor.name.split(".")
     saved = config.modules_to_save if config is not None else ()
-    return any(part in saved for part in parts) or any(
-        part.startswith((*_EXTRAS, *_SHARED_EXTRAS)) or part.endswith("norm") for part in parts
-    )
+    if any(part in saved or part.startswith(_SHARED_EXTRAS) for part in parts):
+        return True
+    if any(_HEADS.fullmatch(part) for part in parts):
+        return True
+    return len(tensor.shape) < _MATRIX and any(_NORM.fullmatch(part) for part in parts)
 
 
 def _is_training_state(place: str | None) -> bool:
@@ -221,7 +251,8 @@ def _kind_without_modules(evidence: KindEvidence) -> str | None:
     if _PROMPT in names and names <= _PROMPT_TENSORS:
         return ADAPTER
     if evidence.config is not None and _is_peft(others):
-        return ADAPTER
+        known = evidence.config.peft_type in _TYPES_WITH_FACTORS
+        return FULL_MODEL_PART if known or any(map(_is_plain_linear, others)) else ADAPTER
     if _are_tokens(others):
         return TEXTUAL_INVERSION
     # Only what a saved model is made of: a single weight matrix under a module's name will do.
@@ -234,6 +265,20 @@ def _kind_without_modules(evidence: KindEvidence) -> str | None:
 # Prompt, prefix and p-tuning; with two more in multitask prompt tuning.
 _PROMPT = "prompt_embeddings"
 _PROMPT_TENSORS = frozenset({_PROMPT, "prefix_task_cols", "prefix_task_rows"})
+
+
+# Of these every adapter has tensors that our roles know: without one it is the model, or nothing.
+_TYPES_WITH_FACTORS = frozenset({"LORA", "ADALORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3"})
+_LINEAR = re.compile(
+    r"[qkvo]_proj|(up|down|gate)_proj|fc\d?|query|key|value|dense|c_(attn|proj|fc)|to_[qkv]|w[123]"
+)
+
+
+def _is_plain_linear(tensor: TensorInfo) -> bool:
+    """Return whether this is a weight of the base model under its own name, which no adapter type saves."""
+    parts = tensor.name.split(".")
+    is_weight = parts[-1] == "weight" and len(tensor.shape) == _MATRIX
+    return is_weight and len(parts) > 1 and _LINEAR.fullmatch(parts[-2]) is not None
 
 
 def _is_peft(others: tuple[TensorInfo, ...]) -> bool:
