@@ -154,7 +154,8 @@ class _Look:
                     yield from self._last_of(run)
 
     def _last_of(self, newest_first: list[Group]) -> Iterator[Sighting]:
-        # A save that is not whole yet takes nobody's place: the writer may die before it is.
+        # A save that looks unfinished takes nobody's place: its writer may have died. One that only has to
+        # be quiet a little longer does, or its elders would be taken for it.
         finished = 0
         for group in newest_first:
             candidate = candidate_of(self.root, group)
@@ -165,8 +166,12 @@ class _Look:
                 finished += 1
             else:
                 seen = _judge(candidate, group, self.now_ns, self.rules)
-                finished += seen.readiness is Readiness.READY
+                finished += seen.readiness is Readiness.SETTLING or _is_whole(seen)
                 yield seen
+
+
+def _is_whole(seen: Sighting) -> bool:
+    return seen.readiness is Readiness.READY and not seen.reason
 
 
 def silent_saves(root: Path) -> int:
@@ -214,13 +219,16 @@ def find_files(root: Path, *, pickles: bool = False) -> Iterator[FoundFile]:
     found = 0
     while waiting:
         folder, depth = waiting.pop()
-        for entry in _entries(root, folder):
+        entries = _entries(root, folder)
+        beside = frozenset(entry.name for entry in entries)
+        for entry in entries:
             path = folder / entry.name
             is_directory = entry.is_dir(follow_symlinks=False)
             if is_mark(entry.name, directory=is_directory):
                 yield from _mark(entry, path)
             if is_directory:
-                if depth < MAX_DEPTH and not is_ignored_directory(entry.name):
+                ignored = is_ignored_directory(entry.name, parent=folder.name, beside=beside)
+                if depth < MAX_DEPTH and not ignored:
                     waiting.append((path, depth + 1))
             elif (
                 is_interesting_file(entry.name, pickles=pickles)

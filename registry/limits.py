@@ -116,3 +116,4 @@ CONVERSION_TEXT_CHARS = 500
 
 # Characters of a header's metadata that are searched for what they tell: about 1 s of work a million.
 LEAK_HEADER_CHARS = 4 * 1024 * 1024
+LEAK_HEADER_KEYS = 4096  # trainers write a hundred

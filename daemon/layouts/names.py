@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from typing import TYPE_CHECKING
 
 from daemon.layouts.found import PEFT_CONFIG, PICKLE_SUFFIXES, WEIGHTS_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _IGNORED_DIRECTORIES = (
     ".*",
@@ -18,10 +22,7 @@ _IGNORED_DIRECTORIES = (
     "checkpoint-*-tmp",
     "tmp",
     "_unsloth_temporary_saved_buffers",
-    "ema",
     "CRITIC_*",
-    "*_cn_[0-9]*",
-    "assets",
     "sample",
     "samples",
     "validation_images",
@@ -32,10 +33,9 @@ _IGNORED_DIRECTORIES = (
 )
 _IGNORED_FILES = (
     ".*",
-    "optimizer*",
-    "ema_adapter*",
+    "optimizer.*",
+    "ema_adapter.safetensors",
     "CRITIC_*",
-    "*_te.safetensors",
     "~syncthing~*",
     "*.part",
     "*.crdownload",
@@ -43,9 +43,17 @@ _IGNORED_FILES = (
     "*.partial",
     "*~",
 )
-# Latents that musubi-tuner caches beside its dataset: NAME_0960x0544_wan.safetensors. A version such as
-# `_v2` in that place is a person's name for an adapter.
-_LATENT_CACHE = re.compile(r".+_\d{4}x\d{4}_(?!v\d)[a-z][a-z0-9]{1,5}\.safetensors")
+# What musubi-tuner caches beside its dataset: NAME_0960x0544_wan.safetensors and NAME_wan_te.safetensors, with
+# its own short words for architectures. Others in that place are part of a name; a cache that slips through
+# is refused by its header.
+_ARCHITECTURES = r"(?:hv|hv15|wan|fp|fk|fkc|f2|qi|hi|zi|k5)"
+_CACHE = re.compile(rf".+_(?:\d{{4}}x\d{{4}}_{_ARCHITECTURES}|{_ARCHITECTURES}_te)\.safetensors")
+# Folders that belong to a save or a job, and are anybody's elsewhere: a ControlNet of an ai-toolkit job, and
+# what SimpleTuner keeps in its checkpoints.
+_CONTROLNET_FOLDER = re.compile(r".+_cn_\d+")
+_JOB_MARKS = frozenset({"optimizer.pt", "loss_log.db"})
+_CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+(-rolling|-tmp)?|.*-backup-.*")
+_IN_CHECKPOINTS = frozenset({"ema", "assets"})
 # Of a model in several files only the first is looked at: one refusal says it all.
 _LATER_SHARD = re.compile(r"(?!adapter_model).+-(?!00001)\d{5}-of-\d{5}\.safetensors")
 # Pickles that are surely meant as weights: they are seen, so that their refusal is.
@@ -85,9 +93,17 @@ _MARKS = frozenset({GUARD, TRAINER_STATE, OPTIMIZER, *SIMPLETUNER})
 _MARK_PATTERNS = ("random_states_*.pkl", "*.toml")
 
 
-def is_ignored_directory(name: str) -> bool:
-    """Return whether nothing below a directory of this name is looked at."""
-    return _fits(name, _IGNORED_DIRECTORIES)
+def is_ignored_directory(name: str, *, parent: str = "", beside: Container[str] = ()) -> bool:
+    """Return whether nothing below a directory of this name is looked at.
+
+    `parent` is the name of the folder that holds it, `beside` are the names that stand there with it.
+    """
+    if _fits(name, _IGNORED_DIRECTORIES):
+        return True
+    if name in _IN_CHECKPOINTS:
+        return _CHECKPOINT_FOLDER.fullmatch(parent) is not None
+    is_job = any(mark in beside for mark in _JOB_MARKS)
+    return is_job and _CONTROLNET_FOLDER.fullmatch(name) is not None
 
 
 def is_interesting_file(name: str, *, pickles: bool = False) -> bool:
@@ -98,7 +114,7 @@ def is_interesting_file(name: str, *, pickles: bool = False) -> bool:
     if _fits(name, _IGNORED_FILES):
         return False
     if name.endswith(WEIGHTS_SUFFIX):
-        return not (_LATENT_CACHE.fullmatch(name) or _LATER_SHARD.fullmatch(name))
+        return not (_CACHE.fullmatch(name) or _LATER_SHARD.fullmatch(name))
     if is_pickle(name):
         return pickles or _fits(name, _PICKLED_WEIGHTS)
     return name in PEFT_SIDE_FILES

@@ -10,7 +10,8 @@
 | DiffSynth-Studio | epoch-4, step-500 | none |
 | diffusion-pipe | epoch4/, step500/ | none |
 
-Numbers that trainers pad with zeros must be padded: `portrait-241121` bears a date and is a result.
+Numbers that trainers pad with zeros must be padded: `portrait-241121` and `portrait-010224` bear dates and
+are results.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
 _FILES = (
-    re.compile(r"(?P<run>.+)-(?P<epoch>0\d{5})\.(?:safetensors|ckpt|pt)"),
+    re.compile(r"(?P<run>.+)-(?P<epoch>00\d{4})\.(?:safetensors|ckpt|pt)"),
     re.compile(r"(?P<run>.+)-step(?P<step>0\d{7})\.(?:safetensors|ckpt|pt)"),
     re.compile(r"(?P<run>.+)_(?P<step>0\d{8})(?:_(?:high|low)_noise)?\.safetensors"),
     re.compile(
@@ -48,9 +49,12 @@ def save_of_file(path: PurePosixPath) -> Save | None:
                 run = (path.parent, found["run"])
                 return _save(run, found, has_final=has_final)
     save = save_of_folder(path.parent)
-    if save is not None and path.name == _XLABS_WEIGHTS:
-        return Save(save.run, save.unit, save.number, has_final=False)
-    return save
+    if save is None:
+        return None
+    # Several files of one checkpoint are saves of several runs: none of them takes another's place.
+    above, rest = save.run
+    has_final = path.name != _XLABS_WEIGHTS
+    return Save((above, f"{rest}/{path.name}"), save.unit, save.number, has_final=has_final)
 
 
 def save_of_folder(folder: PurePosixPath, *, gathered: bool = False) -> Save | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.custody.opening import signed_intake
 from daemon.custody.records import Taken, record_intake
 from daemon.engine import Job
 from daemon.jobs import AUDIT
@@ -24,8 +26,9 @@ from registry.artifacts.reading import (
 )
 from registry.errors import FormatError, LorasealError
 from registry.formats.predicates.intake import Rendition
-from registry.provenance.artifacts import find_payload
+from registry.provenance.artifacts import find_payload, get_artifact
 from registry.provenance.candidates import Candidate, get_candidate, move_candidate
+from registry.provenance.copies import WITHDRAWN
 from registry.provenance.events import NewEvent, note_event
 from registry.provenance.headers import NewHeader
 from registry.provenance.moves import Move
@@ -151,7 +154,7 @@ def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
         ),
     )
     with shop.ledger.transaction() as tx:
-        rewrite = _rewrite(tx, candidate, result)
+        rewrite = _rewrite(shop, tx, candidate, result)
         if rewrite is not None:
             note_rewrite(tx, rewrite, shop.clock())
         else:
@@ -174,13 +177,20 @@ def _name_of(candidate: Candidate, result: IntakeResult) -> str:
     return path.name
 
 
-def _rewrite(reader: Reader, candidate: Candidate, result: IntakeResult) -> Rewrite | None:
+def _rewrite(
+    shop: Workshop, reader: Reader, candidate: Candidate, result: IntakeResult
+) -> Rewrite | None:
     """Return what to note if these weights came from this path just now, under another header."""
     if result.tensors_digest is None or len(result.manifest.entries) != 1:
         return None
     tensors = result.tensors_digest.value
     artifact_id = find_rewritten(reader, candidate.id, tensors, REWRITTEN_WITHIN)
     if artifact_id is None or artifact_id == result.artifact_id:
+        return None
+    # A row's hash could be anybody's: other weights must not be dropped as if they were these. What was
+    # withdrawn is taken in anew, and then held as a copy of it.
+    signed = signed_intake(shop.custody, reader, artifact_id).predicate.tensors_digest
+    if signed != result.tensors_digest or get_artifact(reader, artifact_id).state in WITHDRAWN:
         return None
     file_sha256, body_sha256 = result.manifest.entries[0].sha256, result.body_sha256
     headers = tuple(
@@ -228,4 +238,12 @@ def reason_without_paths(error: LorasealError, candidate: Candidate) -> str:
     for name, word in (*names, (path, "the candidate"), (Path(path).name, "the candidate")):
         for shown in (repr(name), ascii(name), name):
             text = text.replace(shown, word)
-    return text[:500]
+    return without_names(text)[:500]
+
+
+_QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+
+
+def without_names(text: str) -> str:
+    """Return an error's words with every quoted name left out: a tensor can be named after a person."""
+    return _QUOTED.sub("(a name)", text)

@@ -1,27 +1,32 @@
 """Pruning: a trainer's intermediate saves are deleted where the owner's settings say so, and nowhere else.
 
-Never a result, never the newest save of a run (its trainer may go on from it), never what changed since it was
-looked at, and with `sealed` only what lies in the vault. Training state beside a save stays. The ledger is
-told before and after, without paths; what an unlink promises is said there too.
+Never a result, never the newest save of a run (its trainer may go on from it), never what is no adapter or
+changed since it was looked at. `sealed`: only what lies in the vault byte for byte, by the signed intake and
+not by a row. Training state beside a save stays. The ledger is told before and after, without paths; what an
+unlink promises is said there too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from daemon.custody.opening import signed_intake
+from daemon.layouts.found import WEIGHTS_SUFFIX
 from daemon.layouts.grouping import group_files
 from daemon.mounts import file_system_of
-from daemon.scan import NS_PER_SECOND, Candidate, candidate_of, find_files, runs_of
+from daemon.scan import NS_PER_SECOND, candidate_of, find_files, runs_of
 from registry.artifacts.byproducts.removal import WORDS, remove_exactly
-from registry.artifacts.reading import Stamp
+from registry.artifacts.classifying.kinds import ADAPTER
+from registry.artifacts.inspection import inspect_path
+from registry.artifacts.reading import Stamp, open_source
 from registry.digest import Digest
 from registry.errors import LorasealError
-from registry.provenance.artifacts import find_payload
 from registry.provenance.candidates import find_candidate
 from registry.provenance.events import NewEvent, note_event
-from registry.provenance.states import CandidateState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +34,22 @@ if TYPE_CHECKING:
     from daemon.layouts.found import FoundFile, Group
     from daemon.pipeline.workshop import Workshop
     from daemon.settings import WatchSettings
+    from registry.formats.predicates.intake import Intake
 
 log = logging.getLogger(__name__)
 
 NEVER, SEALED = "never", "sealed"
 # Younger than this a save may still be read by its trainer, or be the one that it resumes from.
 REST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A save that is to go, with the stamp of each of its files; `artifact_id` if it is in the vault."""
+
+    group: Group
+    stamps: tuple[Stamp, ...]
+    artifact_id: str | None = None
 
 
 @dataclass
@@ -44,7 +59,6 @@ class Pruned:
     files: int = 0
     size: int = 0
     left: int = 0
-    doomed: list[tuple[Candidate, Group]] = field(default_factory=list)
 
 
 def prune(shop: Workshop, watch: WatchSettings) -> Pruned:
@@ -54,53 +68,73 @@ def prune(shop: Workshop, watch: WatchSettings) -> Pruned:
         OSError: the folder cannot be listed.
         BusyError: the ledger is busy; nothing was deleted that it was not told of.
     """
-    found = Pruned()
-    if watch.delete_intermediates == NEVER:
-        return found
-    found.doomed = doomed(shop, watch)
-    if not found.doomed:
-        return found
-    root = watch.path.absolute()
-    _tell(shop, root, "trainer files to be deleted", _count(found.doomed))
-    for _, group in found.doomed:
-        for file in group.files:
-            _remove(root, file, found)
-    said = (
-        f"{found.files} files, {found.size} bytes; {found.left} left: changed, or linked elsewhere"
-    )
-    _tell(shop, root, "trainer files deleted", said)
-    log.info("intermediate saves deleted", extra={"files": found.files, "left": found.left})
+    found, root = Pruned(), watch.path.absolute()
+    for one in doomed(shop, watch):
+        said = f"{len(one.group.files)} files, {_size(one)} bytes"
+        _tell(shop, root, ("trainer files to be deleted", said), one.artifact_id)
+        for file, stamp in zip(one.group.files, one.stamps, strict=True):
+            _remove(root, file, stamp, found)
+    if found.files or found.left:
+        said = f"{found.files} files, {found.size} bytes; {found.left} left, changed meanwhile"
+        _tell(shop, root, ("trainer files deleted", said), None)
+        log.info("intermediate saves deleted", extra={"files": found.files, "left": found.left})
     return found
 
 
-def doomed(shop: Workshop, watch: WatchSettings) -> list[tuple[Candidate, Group]]:
-    """Return the saves that `prune` would delete now, oldest first; nothing is changed.
+def doomed(shop: Workshop, watch: WatchSettings) -> list[Doomed]:
+    """Return the saves that `prune` would delete now, oldest of each run first; nothing is changed.
 
     Raises:
         OSError: the folder cannot be listed.
     """
-    root = watch.path.absolute()
+    if watch.delete_intermediates == NEVER:
+        return []
     now_ns = int(shop.clock().timestamp() * NS_PER_SECOND)
-    groups = [group for group in group_files(find_files(root)) if group.save is not None]
-    old = [
-        (candidate_of(root, group), group)
-        for run in runs_of(groups)
-        for group in reversed(run[1:])
-        if group.missing is None and _rests(group, now_ns)
-    ]
-    return [(one, group) for one, group in old if _may_go(shop, watch, one, group)]
+    root, pickles = watch.path.absolute(), watch.convert
+    groups = [group for group in group_files(find_files(root, pickles=pickles)) if group.save]
+    found = []
+    for run in runs_of(groups):
+        # By number and by time: a run that begins anew counts from one again.
+        newest = {id(run[0]), id(max(run, key=_written_ns))}
+        if watch.intermediates == "last":
+            # Else what is kept of the last N would go, and older ones be taken in their place.
+            newest |= {id(group) for group in run[: watch.keep_last]}
+        for group in reversed(run):
+            if id(group) in newest or group.missing is not None or not _rests(group, now_ns):
+                continue
+            with suppress(OSError, LorasealError):
+                found += _if_it_may_go(shop, watch, group)
+    return found
 
 
-def _may_go(shop: Workshop, watch: WatchSettings, candidate: Candidate, group: Group) -> bool:
-    """Say whether a save is in the vault, or is none that the settings want.
+def _if_it_may_go(shop: Workshop, watch: WatchSettings, group: Group) -> list[Doomed]:
+    """Return the save if it is in the vault, or is none that the settings want; else nothing.
 
     What the settings do want and the vault does not hold stays, whatever its place in its run; and so does
     all that a trainer leaves that writes no result of its own.
     """
-    if _is_sealed(shop, candidate):
-        return True
+    root = watch.path.absolute()
+    stamps = tuple(_stamp(root, file) for file in group.files)
+    if None in stamps:
+        return []
+    known = tuple(stamp for stamp in stamps if stamp is not None)
+    intake = _intake_of(shop, watch, group)
+    if intake is not None and _is_in_vault(shop, intake, root, group):
+        return [Doomed(group, known, intake.artifact_id)]
     unwanted = watch.intermediates == "none" and group.save is not None and group.save.has_final
-    return watch.delete_intermediates != SEALED and unwanted
+    if watch.delete_intermediates == SEALED or not unwanted:
+        return []
+    return [Doomed(group, known)] if _are_adapters(root, group) else []
+
+
+def _stamp(root: Path, file: FoundFile) -> Stamp | None:
+    """Return what tells this state of the file; None if it is another by now, or has other names."""
+    status = (root / file.path).lstat()
+    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    # A file with other names would only lose one of them, and look deleted.
+    if seen != (file.size, file.mtime_ns, file.ctime_ns) or status.st_nlink > 1:
+        return None
+    return Stamp.of(status)
 
 
 def _rests(group: Group, now_ns: int) -> bool:
@@ -108,31 +142,48 @@ def _rests(group: Group, now_ns: int) -> bool:
     return now_ns - changed >= REST_SECONDS * NS_PER_SECOND
 
 
-def _is_sealed(shop: Workshop, candidate: Candidate) -> bool:
-    """Return whether this very state of the files is in the vault, whole as it is read now."""
+def _written_ns(group: Group) -> int:
+    return max(file.mtime_ns for file in group.files)
+
+
+def _intake_of(shop: Workshop, watch: WatchSettings, group: Group) -> Intake | None:
+    """Return the signed intake that a row names for this very state of the files, None if there is none."""
+    candidate = candidate_of(watch.path.absolute(), group)
     with shop.ledger.reading() as reader:
         row = find_candidate(reader, str(candidate.path), candidate.signature)
-        if row is None or row.state is not CandidateState.TAKEN or row.artifact_id is None:
-            return False
-        payload = find_payload(reader, row.artifact_id)
-    if payload is None:
+        if row is None or row.artifact_id is None:
+            return None
+        return signed_intake(shop.custody, reader, row.artifact_id).predicate
+
+
+def _is_in_vault(shop: Workshop, intake: Intake, root: Path, group: Group) -> bool:
+    """Return whether every file is, byte for byte, one that was signed, and the vault's copy is whole.
+
+    Who writes the database can point a row at another artifact, and would have the file deleted.
+    """
+    signed = {entry.sha256 for entry in intake.manifest.entries}
+    signed |= {digest for _, digest in intake.trainer_facts}
+    if not all(_digest(root / file.path, root) in signed for file in group.files):
         return False
-    try:
-        shop.custody.vault.check(Digest("blake3", payload.digest))
-    except LorasealError:
-        return False
+    shop.custody.vault.check(Digest("blake3", intake.payload_digest.value))
     return True
 
 
-def _remove(root: Path, file: FoundFile, found: Pruned) -> None:
+def _digest(path: Path, root: Path) -> str:
+    hasher = hashlib.sha256()
+    with open_source(path, root=root) as source:
+        for batch in source.batches():
+            hasher.update(batch)
+    return hasher.hexdigest()
+
+
+def _are_adapters(root: Path, group: Group) -> bool:
+    weights = [root / file.path for file in group.files if file.path.name.endswith(WEIGHTS_SUFFIX)]
+    return bool(weights) and all(inspect_path(path).kind == ADAPTER for path in weights)
+
+
+def _remove(root: Path, file: FoundFile, stamp: Stamp, found: Pruned) -> None:
     try:
-        status = (root / file.path).lstat()
-        stamp = Stamp.of(status)
-        seen = (stamp.size, stamp.mtime_ns, stamp.ctime_ns)
-        # A file with other names would only lose one of them, and look deleted.
-        if seen != (file.size, file.mtime_ns, file.ctime_ns) or status.st_nlink > 1:
-            found.left += 1
-            return
         remove_exactly(root, file.path, stamp)
     except (OSError, LorasealError):
         found.left += 1
@@ -141,12 +192,13 @@ def _remove(root: Path, file: FoundFile, found: Pruned) -> None:
     found.size += file.size
 
 
-def _count(groups: list[tuple[Candidate, Group]]) -> str:
-    files = [file for _, group in groups for file in group.files]
-    return f"{len(groups)} saves, {len(files)} files, {sum(file.size for file in files)} bytes"
+def _size(one: Doomed) -> int:
+    return sum(file.size for file in one.group.files)
 
 
-def _tell(shop: Workshop, root: Path, kind: str, said: str) -> None:
+def _tell(shop: Workshop, root: Path, said: tuple[str, str], artifact_id: str | None) -> None:
+    kind, words = said
     system = file_system_of(root) or "an unknown file system"
+    detail = f"{words}; on {system}: {WORDS}"
     with shop.ledger.transaction() as tx:
-        note_event(tx, NewEvent(kind, shop.clock(), detail=f"{said}; on {system}: {WORDS}"))
+        note_event(tx, NewEvent(kind, shop.clock(), artifact_id, detail=detail))

@@ -14,6 +14,7 @@ from daemon.custody.opening import payload_in_memory, signed_intake
 from daemon.custody.records import Taken, record_rendition
 from daemon.engine import Job
 from daemon.jobs import AUDIT
+from daemon.pipeline.intake_step import without_names
 from daemon.tags import origin_tag
 from registry.artifacts.inspection import inspect_glimpses
 from registry.artifacts.intake import resume, take_in_opened
@@ -63,7 +64,7 @@ def render(shop: Workshop, artifact_id: str) -> str:
     try:
         result = _made(shop, artifact_id)
     except FormatError as error:
-        return _fail(shop, order, str(error))
+        return _fail(shop, order, without_names(str(error)))
     if result.artifact_id == artifact_id:
         _drop(shop, order, result)
         return _fail(shop, order, _NOTHING_TO_DO)

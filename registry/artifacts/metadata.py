@@ -11,6 +11,7 @@ from registry.artifacts.leaks.folder import scan_folder
 from registry.artifacts.leaks.header import ADAPTER_METADATA, find_leaks, leaks_of_config
 from registry.artifacts.leaks.leak import Certainty, Leak, Sensitivity, sort_leaks
 from registry.artifacts.leaks.paths import is_path
+from registry.artifacts.leaks.scan import scan_text
 from registry.artifacts.leaks.side_files import scan_side_file
 from registry.artifacts.leaks.side_names import leaks_of_files
 from registry.formats.adapter_config import parse_adapter_metadata
@@ -44,7 +45,10 @@ def base_model_of(metadata: Mapping[str, str], config: AdapterConfig | None) -> 
         return None
     if is_path(named) or "\\" in named:
         named = named.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return named if named.isprintable() and len(named) <= _MOST_NAME_CHARS else None
+    if not named.isprintable() or len(named) > _MOST_NAME_CHARS:
+        return None
+    # It is shown and kept as a name: a number or an address in its place is somebody's.
+    return None if scan_text(named) else named
 
 
 _MOST_NAME_CHARS = 200

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from registry.errors import NotFoundError
+from registry.errors import ContentMismatchError, NotFoundError
 from registry.provenance.columns import Cell
 from registry.provenance.events import NewEvent, note_event
 from registry.provenance.models import ArtifactRow, HashRow, HeaderRow
 from registry.provenance.moves import add_row
-from registry.provenance.subjects import create_subject, open_column, seal_column
+from registry.provenance.subjects import create_subject, is_erased, open_column, seal_column
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -54,8 +54,13 @@ def keep_header(
     If an artifact holds that file (or `artifact_id` says which it belongs to), it is sealed under the
     artifact's subject, else under one of its own.
     """
-    if tx.session.get(HeaderRow, new.file_sha256) is not None:
-        return
+    known = tx.session.get(HeaderRow, new.file_sha256)
+    if known is not None:
+        if _is_readable(tx, known, new):
+            return
+        # Erased with its subject, or put there by somebody: what was promised to be kept is kept anew.
+        tx.session.delete(known)
+        tx.session.flush()
     artifact_id, subject_id = _owner(tx, new.file_sha256, artifact_id, now)
     cell = _cell(new.file_sha256)
     row = HeaderRow(
@@ -68,6 +73,14 @@ def keep_header(
     )
     add_row(tx, row)
     note_event(tx, NewEvent("header kept", now, artifact_id))
+
+
+def _is_readable(tx: Transaction, row: HeaderRow, new: NewHeader) -> bool:
+    try:
+        kept = open_column(tx, _cell(row.file_sha256), row.sealed_header)
+    except ContentMismatchError:
+        return False
+    return kept == new.header and row.body_sha256 == new.body_sha256
 
 
 def find_headers(reader: Reader, body_sha256: str) -> tuple[KeptHeader, ...]:
@@ -124,7 +137,7 @@ def _owner(
             .order_by(ArtifactRow.taken_at, ArtifactRow.id)
             .limit(1)
         )
-    if row is not None:
+    if row is not None and not is_erased(tx, row.subject_id):
         return row.id, row.subject_id
     return None, create_subject(tx, "artifact", now)
 

@@ -93,6 +93,12 @@ def open_text(reader: Reader, cell: Cell, sealed: bytes | None) -> str | None:
     return None if value is None else value.decode()
 
 
+def is_erased(reader: Reader, subject_id: str) -> bool:
+    """Say whether a subject was erased, or is not there."""
+    subject = reader.session.get(SubjectRow, subject_id)
+    return subject is None or subject.erased_at is not None
+
+
 def erase_subject(tx: Transaction, subject_id: str, now: datetime) -> int:
     """Destroy the keys of a subject and return how many: what they sealed reads as None from now on.
 

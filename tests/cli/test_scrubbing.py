@@ -123,3 +123,17 @@ def test_header_of_weights_that_were_never_scrubbed_is_not_found(
 ) -> None:
     found = run("--restore", source, "-o", tmp_path / "c", "--config", lived.settings, code=3)
     assert "no original header is kept" in found.output
+
+
+def test_original_whose_subject_was_erased_is_kept_anew(
+    lived: Registry, source: Path, tmp_path: Path
+) -> None:
+    where = ("--config", lived.settings)
+    run(source, "-o", tmp_path / "b.safetensors", *where)
+    sql(
+        lived,
+        "delete from reg_subject_key where subject_id in (select subject_id from reg_header)",
+    )
+    run(source, "-o", tmp_path / "c.safetensors", *where)
+    run("--restore", tmp_path / "c.safetensors", "-o", tmp_path / "d", *where)
+    assert (tmp_path / "d").read_bytes() == source.read_bytes()

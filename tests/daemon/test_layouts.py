@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -10,6 +10,8 @@ from daemon.layouts.found import FoundFile, Group, Layout, Stage
 from daemon.layouts.grouping import group_files
 from daemon.layouts.names import is_ignored_directory, is_interesting_file, is_mark
 from daemon.layouts.saves import save_of_file
+from daemon.scan import find_files
+from tests.weights_files import write_lora
 
 
 def groups(*paths: str) -> tuple[Group, ...]:
@@ -49,7 +51,7 @@ def test_other_directory_is_entered(name: str) -> None:
         ".tmpXy12Zz",
         ".hidden.safetensors",
         "optimizer.safetensors",
-        "0001_flux_te.safetensors",
+        "0001_wan_te.safetensors",
         "model.safetensors.part",
         "model.safetensors.crdownload",
         "~syncthing~model.safetensors",
@@ -200,3 +202,26 @@ def test_pickled_peft_adapter_is_one_artifact() -> None:
 )
 def test_marks_are_known_by_name(name: str, directory: bool, found: bool) -> None:
     assert is_mark(name, directory=directory) is found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "anna_1024x1024_sdxl.safetensors", "anna_1024x1024_flux.safetensors", "style_te.safetensors",
+        "optimizer_style.safetensors", "hanfu_cn_2/good.safetensors", "assets/good.safetensors",
+        "ema/good.safetensors",
+    ],
+)  # fmt: skip
+def test_name_that_a_trainer_uses_elsewhere_hides_no_adapter(tmp_path: Path, path: str) -> None:
+    target = tmp_path / path
+    target.parent.mkdir(exist_ok=True)
+    write_lora(target)
+    assert [str(file.path) for file in find_files(tmp_path)] == [path]
+
+
+def test_folders_of_a_save_and_of_a_job_are_left_out(tmp_path: Path) -> None:
+    for path in ("checkpoint-5/ema/a.safetensors", "job/job_cn_250/a.safetensors"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        write_lora(tmp_path / path)
+    (tmp_path / "job" / "optimizer.pt").write_bytes(b"")
+    assert [str(file.path) for file in find_files(tmp_path)] == ["job/optimizer.pt"]

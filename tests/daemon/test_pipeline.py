@@ -21,6 +21,7 @@ from registry.errors import LorasealError, NotFoundError
 from registry.formats.safetensors import dump_header, lay_out
 from tests.daemon.registry_on_disk import write_adapter
 from tests.daemon.rig import Rig, sql
+from tests.weights_files import lora_bytes
 
 pytestmark = pytest.mark.xdist_group("lived")
 
@@ -321,3 +322,15 @@ def test_whatever_is_unfinished_gets_its_job_back(rig: Rig) -> None:
 def test_reconcile_adds_nothing_while_a_job_waits(rig: Rig) -> None:
     rig.drop(write_adapter(rig.registry.watched / "lora.safetensors"))
     assert reconcile(rig.shop) == 0
+
+
+def test_reason_of_a_refusal_holds_no_name_out_of_the_file(rig: Rig) -> None:
+    path = rig.registry.watched / "a.safetensors"
+    data = lora_bytes(1).replace(b"lora_unet_block_0.alpha", b"jane@acme.com 138123456")
+    path.write_bytes(data.replace(b'"F32","shape":[]', b'"F99","shape":[]'))
+    candidate = rig.drop(path)
+    rig.work()
+    state, reason = rig.candidate(candidate)
+    assert state == "refused"
+    assert "acme" not in str(reason)
+    assert not rig.rows("select detail from reg_event where detail like '%acme%'")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from registry.digest import sha256_of
+from registry.fingerprints.exact import name_file
 from registry.provenance.tracing import trace
 from tests.daemon.registry_on_disk import write_adapter
-from tests.daemon.rig import Rig
+from tests.daemon.rig import Rig, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
 
@@ -90,3 +91,28 @@ def test_half_of_a_pair_that_is_no_adapter_refuses_both(rig: Rig) -> None:
     candidate = rig.drop(high)
     assert rig.work() == [("intake", "refused")]
     assert "web page" in str(rig.candidate(candidate)[1])
+
+
+def test_row_that_lends_its_hash_does_not_swallow_other_weights(rig: Rig) -> None:
+    """Who writes the database must not get weights dropped as if the vault had them."""
+    path = write_adapter(rig.registry.watched / "a.safetensors")
+    rig.drop(path)
+    rig.work()
+    other = write_adapter(rig.registry.home / "other.safetensors", seed="other")
+    tensors = name_file(other).tensors
+    sql(rig.registry, "update reg_hash set value=? where algorithm='tensors'", tensors)
+    other.unlink()
+    before = path.stat().st_mtime_ns
+    write_adapter(rig.registry.home / "other.safetensors", seed="other").rename(path)
+    os.utime(path, ns=(before + 3_000_000_000, before + 3_000_000_000))
+    rig.drop(path)
+    assert ("intake", "sealed") in rig.work()
+    assert len(list(rig.shop.custody.vault.payloads())) == 2
+
+
+def test_header_that_is_written_anew_on_what_was_rejected_is_held_for_a_person(rig: Rig) -> None:
+    path = write_adapter(rig.registry.watched / "a.safetensors", nan=True)
+    rig.drop(path)
+    rig.work()
+    again(rig, path, nan=True, metadata={"modelspec.title": "mine"})
+    assert ("intake", "sealed") in rig.work()

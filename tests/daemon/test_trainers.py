@@ -200,3 +200,14 @@ def test_resolution_in_the_name_of_an_adapter_does_not_hide_it(tmp_path: Path, n
     folder = Folder(tmp_path)
     folder.do(Write(name))
     assert folder.ready() == {name}
+
+
+def test_save_that_only_has_to_be_quiet_keeps_its_place(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.do(Write("a-000001.safetensors"))
+    folder.now += MINUTE
+    folder.do(Write("a-000002.safetensors"))
+    rules = WatchRules(settle_seconds=2, intermediates=Intermediates.LAST, keep_last=1)
+    found = folder.look(rules, after=NS_PER_SECOND)
+    assert found["a-000002.safetensors"].readiness is Readiness.SETTLING
+    assert found["a-000001.safetensors"].readiness is Readiness.PASSED_OVER

@@ -14,7 +14,7 @@ from registry.artifacts.leaks.paths import is_path
 from registry.artifacts.leaks.scan import leaks_in_text, scan_text
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_metadata
-from registry.limits import LEAK_HEADER_CHARS
+from registry.limits import LEAK_HEADER_CHARS, LEAK_HEADER_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,11 @@ def find_leaks(metadata: Iterable[tuple[str, str]]) -> tuple[Leak, ...]:
     """
     found: dict[tuple[str, str], Leak] = {}
     left = LEAK_HEADER_CHARS
-    for number, (key, text) in enumerate(metadata, start=1):
+    pairs = tuple(metadata)
+    if len(pairs) > LEAK_HEADER_KEYS:
+        more = f"{len(pairs) - LEAK_HEADER_KEYS} further keys"
+        found[more, "not-scanned"] = make_leak(more, "not-scanned")
+    for number, (key, text) in enumerate(pairs[:LEAK_HEADER_KEYS], start=1):
         # A header may have 32 MB, and who made it may want intake to stand still over it.
         part, left = text[:left], max(0, left - len(text))
         for leak in _leaks_of(shown_key(key, number), key, part, len(text)):
