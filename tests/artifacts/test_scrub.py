@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.artifacts.scrubbing.configs import scrub_config
 from registry.artifacts.scrubbing.files import (
     OriginalHeader,
     body_digest,
@@ -18,16 +19,17 @@ from registry.artifacts.scrubbing.files import (
     restore_file,
     scrub_file,
 )
+from registry.artifacts.scrubbing.grammar import are_known_words, is_licence
 from registry.artifacts.scrubbing.header import (
     Action,
     Profile,
     ScrubRules,
     effects_of,
-    scrub_config,
     scrub_header,
 )
 from registry.errors import ContentMismatchError, FormatError, UsageError
 from registry.fingerprints.exact import name_file
+from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.safetensors import dump_header, parse_header
 from tests.sheet import header, rows
 from tests.weights_files import lora_bytes, write_lora
@@ -191,18 +193,104 @@ def test_needed_key_whose_value_tells_is_dropped_after_all(tmp_path: Path) -> No
     assert token not in repr(plan)
 
 
-def test_path_of_the_base_model_is_cut_in_header_and_config() -> None:
-    config = {"peft_type": "LORA", "r": 4, "base_model_name_or_path": "/home/eve/models/base"}
+NAMES = ("unet.down.to_q.lora_A.weight", "unet.down.to_q.lora_B.weight")
+CONFIG = {
+    "peft_type": "LORA",
+    "r": 4,
+    "lora_alpha": 8,
+    "target_modules": ["to_q"],
+    "base_model_name_or_path": "meta-llama/Llama-3.1-8B",
+    "bias": "none",
+    "task_type": "CAUSAL_LM",
+    "inference_mode": True,
+    "revision": None,
+    "rank_pattern": {"down.to_q": 8},
+}
+
+
+def test_config_that_says_only_how_to_compute_stays_as_it_is() -> None:
+    data = json.dumps(CONFIG).encode()
+    assert scrub_config(data, NAMES) == (data, ())
+
+
+@pytest.mark.parametrize(
+    "telling",
+    [
+        {"hf_note": "Mrs Example"},
+        {"revision": "13812345678"},
+        {"exclude_modules": "/home/example/secret"},
+        {"base_model_name_or_path": "/home/example/base"},
+        {"base_model_name_or_path": "example@client.cn"},
+        {"base_model_name_or_path": "acme-client-example"},
+        {"target_modules": ["to_q", "Mrs Example"]},
+        {"target_modules": "Example.*"},
+        {"rank_pattern": {"example_person": 4}},
+        {"modules_to_save": ["example"]},
+        {"peft_version": "example"},
+        {"loftq_config": {"example": 1}},
+    ],
+    ids=lambda row: next(iter(row)),
+)
+def test_config_loses_what_tells_in_file_and_header(telling: dict[str, object]) -> None:
+    config = {**CONFIG, **telling}
+    data, changed = scrub_config(json.dumps(config).encode(), NAMES)
+    assert changed == tuple(telling)
+    assert b"xample" not in data
+    kept = json.loads(data)
+    assert (kept["r"], kept["lora_alpha"], kept["peft_type"]) == (4, 8, "LORA")
+    parse_adapter_config(data)
     text = json.dumps({f"unet.{key}": value for key, value in config.items()})
-    found = header_of({"lora_adapter_metadata": text})
-    scrubbed = scrub_header(found, BODY)
-    assert b"eve" not in scrubbed.data
-    assert b'\\"base\\"' in scrubbed.data
-    data, changes = scrub_config(json.dumps(config).encode())
-    assert json.loads(data) == {**config, "base_model_name_or_path": "base"}
-    assert [one.action for one in changes] == [Action.CHANGED]
-    public = json.dumps({**config, "base_model_name_or_path": "org/model"}).encode()
-    assert scrub_config(public) == (public, ())
+    scrubbed = scrub_header(header_of({"lora_adapter_metadata": text}), BODY)
+    assert b"xample" not in scrubbed.data
+
+
+def test_sentence_in_a_needed_key_does_not_survive() -> None:
+    telling = "portrait of Mrs Example for client ACME"
+    keys = [
+        "format", "modelspec.license", "ss_base_model_version", "ss_network_module", "ss_network_dim",
+        "ss_network_alpha", "ss_network_dropout", "ss_v2", "ss_sd_model_hash", "ss_new_sd_model_hash",
+        "ss_vae_hash", "ss_new_vae_hash", "modelspec.sai_model_spec", "modelspec.architecture",
+        "modelspec.implementation", "modelspec.resolution", "modelspec.prediction_type",
+        "modelspec.timestep_range", "modelspec.encoder_layer", "ss_network_args", "lycoris_config",
+        "sshs_model_hash", "modelspec.hash_sha256",
+    ]  # fmt: skip
+    for profile in Profile:
+        scrubbed = scrub_header(header_of(dict.fromkeys(keys, telling)), BODY, ScrubRules(profile))
+        assert b"Example" not in scrubbed.data
+        assert b"ACME" not in scrubbed.data
+
+
+def test_settings_of_the_network_keep_those_that_are_known() -> None:
+    args = json.dumps({"algo": "lokr", "factor": "8", "project": "Mrs Example"})
+    (change,) = scrub_header(header_of({"ss_network_args": args}), BODY).changes
+    assert json.loads(change.after or "") == {"algo": "lokr", "factor": "8"}
+
+
+@pytest.mark.parametrize(
+    "text", ["sdxl_base_v1-0", "flux-1-dev/lora", "wan2.1/lora", "Qwen-Image/lora", "stable-diffusion-3-m/lora",
+             "https://github.com/Stability-AI/generative-models", "meta-llama/Llama-3.1-8B-Instruct", "Wan2.2-I2V-A14B"],
+)  # fmt: skip
+def test_words_of_the_field_are_known(text: str) -> None:
+    assert are_known_words(text)
+
+
+@pytest.mark.parametrize("text", ["", "sdxl-jane", "flux for acme", "x" * 200, "例"])
+def test_other_words_are_not(text: str) -> None:
+    assert not are_known_words(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["CC-BY-NC-4.0", "MIT", "Apache-2.0", "CreativeML Open RAIL-M", "All rights reserved"]
+)
+def test_names_of_licences_are_known(text: str) -> None:
+    assert is_licence(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "for Jane Doe: only, MIT", "ask eve@posteo.de about the license"]
+)
+def test_text_about_a_licence_is_none(text: str) -> None:
+    assert not is_licence(text)
 
 
 def header_of(metadata: dict[str, str]) -> Any:

@@ -9,18 +9,18 @@ A scrubbed header is no anonymity: weights can have memorised what they were tra
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from registry.artifacts.metadata import find_leaks, is_path
+from registry.artifacts.metadata import find_leaks
+from registry.artifacts.scrubbing.configs import scrub_metadata
+from registry.artifacts.scrubbing.grammar import is_plain_value, known_switches
 from registry.errors import UsageError
-from registry.formats.adapter_config import parse_adapter_config, parse_adapter_metadata
 from registry.formats.safetensors import dump_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from registry.formats.safetensors import SafetensorsHeader
 
@@ -87,6 +87,7 @@ class ScrubbedHeader:
 
 LICENCE_KEY, OWNER_KEY = "modelspec.license", "modelspec.author"
 _ADAPTER_METADATA = "lora_adapter_metadata"
+_SWITCHES = frozenset({"ss_network_args", "lycoris_config"})
 _SSHS, _MODELSPEC_HASH = "sshs_model_hash", "modelspec.hash_sha256"
 # What a loader or a web UI needs to use the file, and what tells which base model it belongs to.
 _PUBLIC_KEYS = frozenset(
@@ -134,7 +135,7 @@ _EFFECTS = {
     "ss_output_name": "sd-webui no longer knows the alias, which it reads from ss_output_name",
     "ss_base_model_version": "A1111's version filter no longer knows the base model",
     "ss_v2": "A1111's version filter no longer knows whether it is for SD 2",
-    LICENCE_KEY: "the licence is no longer in the file: set it again with --licence",
+    LICENCE_KEY: "the licence is no longer in the file: state it with --licence",
 }
 
 
@@ -150,7 +151,9 @@ def scrub_header(
         FormatError: a kept PEFT config is malformed or would run code.
     """
     wishes = rules or ScrubRules()
-    changes = [_judge(key, text, body_sha256, wishes) for key, text in header.metadata]
+    tensors = tuple(tensor.name for tensor in header.tensors)
+    known = (body_sha256, tensors)
+    changes = [_judge(key, text, known, wishes) for key, text in header.metadata]
     changes = _with_statements(changes, wishes)
     kept = [(one.key, one.after) for one in changes if one.after is not None]
     data = dump_header(header.tensors, kept)
@@ -166,23 +169,8 @@ def effects_of(changes: tuple[Change, ...]) -> tuple[str, ...]:
     )
 
 
-def scrub_config(data: bytes) -> tuple[bytes, tuple[Change, ...]]:
-    """Return an adapter_config.json whose base model is named by its last part only, and what changed.
-
-    PEFT writes an absolute path there when the base model was a folder.
-
-    Raises:
-        FormatError: it is not a PEFT config, or would run code.
-    """
-    parse_adapter_config(data)
-    settings = json.loads(data)
-    changes = tuple(_shorten_paths(settings, "adapter_config.json:"))
-    if not changes:
-        return data, ()
-    return json.dumps(settings, ensure_ascii=False, indent=2, sort_keys=True).encode(), changes
-
-
-def _judge(key: str, text: str, body_sha256: str, rules: ScrubRules) -> Change:
+def _judge(key: str, text: str, known: tuple[str, tuple[str, ...]], rules: ScrubRules) -> Change:
+    body_sha256, tensors = known
     if key in rules.drop:
         return Change(key, Action.DROPPED, "the owner dropped it", text)
     if key in rules.keep:
@@ -193,7 +181,7 @@ def _judge(key: str, text: str, body_sha256: str, rules: ScrubRules) -> Change:
         return Change(key, Action.DROPPED, f"not needed (profile {rules.profile.value})", text)
     if key in (_SSHS, _MODELSPEC_HASH):
         return _recomputed(key, text, body_sha256)
-    return _cleaned(key, text)
+    return _cleaned(key, text, tensors)
 
 
 def _recomputed(key: str, text: str, body_sha256: str) -> Change:
@@ -205,33 +193,26 @@ def _recomputed(key: str, text: str, body_sha256: str) -> Change:
     return Change(key, Action.KEPT if same else Action.CHANGED, why, text, after)
 
 
-def _cleaned(key: str, text: str) -> Change:
-    after = _without_paths(text) if key == _ADAPTER_METADATA else text
+def _cleaned(key: str, text: str, tensors: tuple[str, ...]) -> Change:
+    after = _without_names(key, text, tensors)
     told = find_leaks([(key, after)])
     if told:
         return Change(key, Action.DROPPED, f"its value tells: {told[0].reason}", text)
+    if key != _ADAPTER_METADATA and not is_plain_value(key, after):
+        why = "its value is more than the key is for; --keep keeps it"
+        return Change(key, Action.DROPPED, why, text)
     if after != text:
-        return Change(key, Action.CHANGED, "a path was cut to its last part", text, after)
+        return Change(key, Action.CHANGED, "what names more than modules was left out", text, after)
     return Change(key, Action.KEPT, "needed to use the file", text, text)
 
 
-def _without_paths(text: str) -> str:
-    # Malformed or hostile ones raise here, so that nothing is rewritten that was not understood.
-    parse_adapter_metadata(text)
-    settings = json.loads(text)
-    if not list(_shorten_paths(settings, "")):
-        return text
-    return json.dumps(settings, ensure_ascii=False, sort_keys=True)
-
-
-def _shorten_paths(settings: dict[str, object], prefix: str) -> Iterator[Change]:
-    for key, value in settings.items():
-        if key.rpartition(".")[2] != "base_model_name_or_path" or not isinstance(value, str):
-            continue
-        if is_path(value) or "\\" in value:
-            settings[key] = after = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
-            why = "a path was cut to its last part"
-            yield Change(f"{prefix}{key}", Action.CHANGED, why, value, after)
+def _without_names(key: str, text: str, tensors: tuple[str, ...]) -> str:
+    # Malformed or hostile configs raise here, so that nothing is rewritten that was not understood.
+    if key == _ADAPTER_METADATA:
+        return scrub_metadata(text, tensors)
+    if key in _SWITCHES:
+        return known_switches(text) or text
+    return text
 
 
 def _with_statements(changes: list[Change], rules: ScrubRules) -> list[Change]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.artifacts.notes import PayloadForm
+from registry.artifacts.scrubbing.configs import scrub_config
 from registry.artifacts.scrubbing.files import OriginalHeader
-from registry.artifacts.scrubbing.header import scrub_config, scrub_header
+from registry.artifacts.scrubbing.header import scrub_header
 from registry.artifacts.scrubbing.rewriting import Extent, RewrittenFile
 from registry.errors import FormatError
 from registry.formats.containers import MAGIC_BYTES
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_SUFFIX = ".safetensors"
 CONFIG_NAME = "adapter_config.json"
+# OneTrainer: textual inversions saved with the adapter, under their own names.
+EMBEDDED_TOKENS = "bundle_emb."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,15 @@ def public_files(
     """Return the files of an opened payload as they may be published.
 
     `descriptor` is sealed memory, which must stay open while they are read; `manifest` is the signed
-    one. Weights keep their body; an adapter_config.json loses the folders of its base model's path;
-    what else is there (a tokenizer) stays as it is.
+    one. Weights keep their body; an adapter_config.json keeps what says how they are computed with; what
+    else is there (a tokenizer) stays as it is.
 
     Raises:
         FormatError: the payload is not what the manifest says, or a header or config is malformed.
     """
     extents = dict(_extents(descriptor, form, manifest))
     files, originals = [], []
+    names: list[str] = []
     for entry in manifest.entries:
         extent = extents.get(entry.path)
         if extent is None or extent.size != entry.size:
@@ -56,10 +60,30 @@ def public_files(
         if entry.path.endswith(WEIGHTS_SUFFIX):
             original, file = _scrubbed(entry.path, extent, entry.sha256, rules)
             originals.append(original)
-        else:
-            file = _as_it_is(entry.path, extent)
-        files.append((entry.path, file))
+            names += _tensor_names(original)
+            files.append((entry.path, file))
+    # A config names modules: it is held against the names of all tensors.
+    files += [
+        (entry.path, _side_file(entry.path, extents[entry.path], names))
+        for entry in manifest.entries
+        if not entry.path.endswith(WEIGHTS_SUFFIX)
+    ]
     return PublicFiles(tuple(files), tuple(originals))
+
+
+def _tensor_names(original: OriginalHeader) -> list[str]:
+    """Return the names of the tensors.
+
+    Raises:
+        FormatError: one holds an embedded token, which the weights' header has to name.
+    """
+    names = [tensor.name for tensor in parse_header(original.header, file_size=None).tensors]
+    if any(name.startswith(EMBEDDED_TOKENS) for name in names):
+        raise FormatError(
+            "tensors are named after embedded tokens, which no public form can leave out",
+            hint="save the adapter without its embeddings",
+        )
+    return names
 
 
 def _extents(
@@ -98,8 +122,8 @@ def _body_digest(extent: Extent, start: int) -> str:
     return hasher.hexdigest()
 
 
-def _as_it_is(path: str, extent: Extent) -> RewrittenFile:
+def _side_file(path: str, extent: Extent, tensors: list[str]) -> RewrittenFile:
     if path.rpartition("/")[2] != CONFIG_NAME or extent.size > ADAPTER_CONFIG_BYTES:
         return RewrittenFile(path, b"", extent, 0)
-    data, _ = scrub_config(extent.read_at(0, extent.size))
+    data, _ = scrub_config(extent.read_at(0, extent.size), tensors)
     return RewrittenFile(path, data, extent, extent.size)
