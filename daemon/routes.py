@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.layouts.saves import is_save_with_result
 from daemon.tags import name_tag, origin_tag
 from registry.errors import NotFoundError, UsageError
 from registry.formats.predicates.intake import Rendition
@@ -81,7 +82,12 @@ def wants_public(settings: Settings, reader: Reader, artifact_id: str) -> bool:
 
 def _routes_of(settings: Settings, reader: Reader, artifact_id: str) -> list[RouteSettings]:
     paths = [Path(path) for path in paths_of(reader, artifact_id)]
-    return [route for route in settings.route if _covers(route, paths)]
+    is_save = bool(paths) and all(is_save_with_result(path) for path in paths)
+    return [
+        route
+        for route in settings.route
+        if _covers(route, paths) and (route.intermediates or not is_save)
+    ]
 
 
 def is_wished(

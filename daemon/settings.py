@@ -5,10 +5,11 @@ The environment overrides the file: `LORASEAL_AUDIT__WALL_SECONDS=60`.
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,6 +17,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from registry.errors import UsageError
 from registry.settings import REGISTRY_NAME, RegistryPaths, find_settings, load_paths
 from signal_bridge.settings import ChannelSettings, parse_channels
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
 
@@ -42,13 +46,15 @@ class WatchSettings(_Strict):
 class RouteSettings(_Strict):
     """Who gets a released artifact, and by which channel. `watch` limits it to one directory.
 
-    `public` sends the rendition with a scrubbed header instead of what the trainer wrote.
+    `public` sends the rendition with a scrubbed header instead of what the trainer wrote. Saves on the way
+    are kept in the vault and sent only with `intermediates`.
     """
 
     to: Name
     channel: Name
     watch: Path | None = None
     rendition: Literal["original", "public"] = "original"
+    intermediates: bool = False
 
 
 class PublicSettings(_Strict):
@@ -168,9 +174,27 @@ def load_settings(explicit: Path | None = None) -> tuple[Settings, RegistryPaths
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()
-        )
-        raise UsageError(f"settings {paths.settings}: {wrong}") from error
+        rows = [_in_words([str(part) for part in row["loc"]], row) for row in error.errors()]
+        wrong, hints = "; ".join(said for said, _ in rows), [hint for _, hint in rows if hint]
+        hint = "; ".join(hints) or "correct the file; docs/operations.md lists the settings"
+        raise UsageError(f"settings {paths.settings}: {wrong}", hint=hint) from error
     parse_channels(settings.channel)
     return settings, paths
+
+
+def _in_words(place: list[str], row: ErrorDetails) -> tuple[str, str]:
+    """Return what is wrong at `place`, and what to do about it or ""."""
+    if row["type"] != "extra_forbidden":
+        return f"{'.'.join(place)}: {row['msg'].lower()}", ""
+    tables: dict[str, type[BaseModel]] = {
+        "watch": WatchSettings,
+        "route": RouteSettings,
+        "public": PublicSettings,
+        "audit": AuditSettings,
+        "delivery": DeliverySettings,
+        "tidy": TidySettings,
+    }
+    known = tables.get(place[0], Settings).model_fields if len(place) > 1 else Settings.model_fields
+    near = difflib.get_close_matches(place[-1], list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return f"{'.'.join(place)}: no such setting", hint

@@ -126,6 +126,7 @@ def _troubles(
     config: Path | None, paths: RegistryPaths, reader: Reader, *, running: bool
 ) -> tuple[Answer, ...]:
     from daemon.probes.answers import Answer, Level
+    from daemon.probes.doctor import probe_routes
     from daemon.probes.watching import watch_troubles
     from daemon.settings import load_settings
     from registry.errors import UsageError
@@ -139,7 +140,11 @@ def _troubles(
         # What the ledger says is worth showing all the same.
         wrong = Answer("settings", Level.PROBLEM, str(error), error.hint or "correct the file")
         return (*behind, wrong)
-    return (*behind, *watch_troubles(settings, paths, reader, running=running))
+    return (
+        *behind,
+        *watch_troubles(settings, paths, reader, running=running),
+        *(answer for answer in probe_routes(settings, paths) if answer.level is Level.PROBLEM),
+    )
 
 
 def _signed_size(paths: RegistryPaths) -> int:

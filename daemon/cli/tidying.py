@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "loraseal/tidy.v1"
 _PARTLY = 14
+_MOST_NAMES = 5
 
 
 @click.command("tidy")
@@ -130,6 +131,9 @@ def _table(plan: Plan, policy: TidyPolicy) -> list[str]:
         lines.append(f"{figures}  {action.value:<7} {exposure.leaks}")
         lines.append(f"{'':<48}why: {exposure.why}")
         lines.append(f"{'':<48}-> {exposure.advice}")
+        lines += [f"    {plain(str(step.product.path))}" for step in steps[:_MOST_NAMES]]
+        if len(steps) > _MOST_NAMES:
+            lines.append(f"    and {len(steps) - _MOST_NAMES} more (--json lists them)")
     lines.append(f"{'total':<16} {len(plan.steps):>6} {_size(plan.steps):>15,}")
     return lines
 

@@ -17,12 +17,13 @@ are results.
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from daemon.layouts.found import Save
 
 if TYPE_CHECKING:
-    from pathlib import PurePosixPath
+    from pathlib import PurePath
 
 _FILES = (
     re.compile(r"(?P<run>.+)-(?P<epoch>00\d{4})\.(?:safetensors|ckpt|pt)"),
@@ -39,6 +40,16 @@ _FILES_WITHOUT_RESULT = (
 _CHECKPOINT = re.compile(r"checkpoint-(?P<step>\d+)(?:-rolling)?")
 _GATHERED = re.compile(r"epoch(?P<epoch>\d+)|step(?P<step>\d+)")
 _XLABS_WEIGHTS = "lora.safetensors"
+
+
+def is_save_with_result(path: PurePath) -> bool:
+    """Return whether `path` is a save on the way whose trainer also writes a result of its own.
+
+    `path` is a file or a PEFT folder. Where there are only saves, they are what people get.
+    """
+    place = PurePosixPath(path.as_posix())
+    save = save_of_file(place) if place.suffix else save_of_folder(place, gathered=True)
+    return save is not None and save.has_final
 
 
 def save_of_file(path: PurePosixPath) -> Save | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +143,13 @@ def _watch_of(shop: Workshop, path: Path) -> WatchSettings:
 
 def _record(shop: Workshop, candidate: Candidate, result: IntakeResult) -> str:
     inspection = inspect_glimpses(result.glimpses)
+    if candidate.layout == Layout.PAIR and len(candidate.files) == 1:
+        found = inspection.found
+        warnings = (
+            *found.warnings,
+            "half of a high- and low-noise pair: the other file was not there",
+        )
+        inspection = replace(inspection, found=replace(found, warnings=warnings))
     path = Path(candidate.path or "")
     taken = Taken(
         result=result,

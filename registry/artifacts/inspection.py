@@ -30,6 +30,7 @@ from registry.artifacts.metadata import (
     find_leaks,
     leaks_of_config,
     leaks_of_files,
+    leaks_of_tensors,
     scan_folder,
     sort_leaks,
 )
@@ -253,6 +254,7 @@ def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) ->
     base_model = base_model_of(metadata, config)
     leaks = (
         *find_leaks(header.metadata),
+        *leaks_of_tensors(tensor.name for tensor in header.tensors),
         *leaks_of_config(config),
         *leaks_of_files(known.side_files),
     )

@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry.artifacts.leaks.folder import scan_folder
-from registry.artifacts.leaks.header import ADAPTER_METADATA, find_leaks, leaks_of_config
+from registry.artifacts.leaks.header import (
+    ADAPTER_METADATA,
+    find_leaks,
+    leaks_of_config,
+    leaks_of_tensors,
+)
 from registry.artifacts.leaks.leak import Certainty, Leak, Sensitivity, sort_leaks
 from registry.artifacts.leaks.paths import is_path
 from registry.artifacts.leaks.scan import scan_text
@@ -30,6 +35,7 @@ __all__ = [
     "is_path",
     "leaks_of_config",
     "leaks_of_files",
+    "leaks_of_tensors",
     "scan_folder",
     "scan_side_file",
     "sort_leaks",

@@ -265,7 +265,11 @@ def _short_kind(kind: str) -> str:
 
 
 def _match_lines(match: TraceMatch) -> list[str]:
-    words = {"exact": "exact bytes", "same_tensors": "same tensors, other bytes"}
+    words = {
+        "exact": "exact bytes",
+        "same_tensors": "same tensors, other bytes",
+        "named": "by name only, no bytes compared",
+    }
     summary = match.artifact
     lines = [
         f"MATCH     {words.get(match.answer, match.answer)} (by {', '.join(match.matched_by)})",

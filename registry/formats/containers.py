@@ -23,12 +23,12 @@ class Container:
 _PICKLE = Container(
     "pickle",
     "a pickle (torch.save); loading one runs code that its maker chose",
-    "save the weights again with safetensors; LoRASeal never loads a pickle",
+    "save the weights again with safetensors, or convert it in a cage: loraseal convert FILE -o OUT",
 )
 _ZIP = Container(
     "zip",
     "a zip archive, most likely a pickle by torch.save; loading one runs code that its maker chose",
-    "save the weights again with safetensors; LoRASeal never loads a pickle",
+    "save the weights again with safetensors, or convert it in a cage: loraseal convert FILE -o OUT",
 )
 _WEB_PAGE = Container(
     "html",

@@ -19,6 +19,7 @@ from registry.provenance.models import (
     RenditionRow,
 )
 from registry.provenance.models_delivery import DeliveryRow, ParcelRow
+from registry.provenance.renditions import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,8 @@ def find_artifact(reader: Reader, reference: str) -> str:
     """Return the id of the one artifact that answers to `reference`.
 
     Tried in this order, and the first that matches anything counts: beginning of an id, any known
-    hash (any case), name with or without suffix (any case), path.
+    hash (any case), name with or without suffix (any case), path. Of an original and its renditions it
+    is the original.
 
     Raises:
         NotFoundError: nothing, or more than one; the ids of all candidates are in the message.
@@ -56,8 +58,10 @@ def find_artifact(reader: Reader, reference: str) -> str:
     for match in find_matches(reader, reference):
         if match.artifact_id not in found:
             found.append(match.artifact_id)
-    if len(found) == 1:
-        return found[0]
+    # A name is its original's, not that of a rendition that was made of it.
+    originals = [each for each in found if source_of(reader, each) not in found]
+    if len(originals) == 1:
+        return originals[0]
     if not found:
         raise NotFoundError(
             "no artifact answers to that id, hash, name or path", hint="see `loraseal ls`"

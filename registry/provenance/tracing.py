@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 EXACT = "exact"
 SAME_TENSORS = "same_tensors"
+NAMED = "named"
+# Ways that compare no byte.
+_NAMES = frozenset({"id", "name", "path"})
 
 # Hashes of what is behind the header, or of the tensors themselves: a re-saved file keeps them.
 # So does what was converted from a pickle, whose own bytes are not kept.
@@ -47,7 +50,9 @@ def trace(reader: Reader, evidence: Sequence[str]) -> TraceAnswer:
 
 
 def answer_of(matched_by: tuple[str, ...]) -> str:
-    """Return `same_tensors` if nothing but content matched, else `exact`."""
+    """Return `named` if only a name matched, `same_tensors` if nothing but content did, else `exact`."""
+    if _NAMES.issuperset(matched_by):
+        return NAMED
     content = (way in CONTENT_ALGORITHMS or way.startswith(REWRITTEN) for way in matched_by)
     return SAME_TENSORS if all(content) else EXACT
 

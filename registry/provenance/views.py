@@ -170,8 +170,8 @@ class ArtifactDetail:
 class TraceMatch:
     """An artifact that a piece of evidence matched.
 
-    `answer` is `exact` (these bytes) or `same_tensors` (this content, saved again); the two are never
-    mixed, and similarity is neither.
+    `answer` is `exact` (these bytes), `same_tensors` (this content, saved again) or `named` (an id, name
+    or path, and no byte was compared); they are never mixed, and similarity is none of them.
     """
 
     answer: str

@@ -14,6 +14,7 @@ from registry.artifacts.metadata import (
     find_leaks,
     leaks_of_config,
     leaks_of_files,
+    leaks_of_tensors,
     scan_side_file,
 )
 from registry.formats.adapter_config import parse_adapter_config
@@ -203,3 +204,15 @@ def test_header_beyond_what_is_searched_is_named_and_not_searched() -> None:
     assert ("second", "e-mail") in {
         (leak.key, leak.kind) for leak in find_leaks([("second", mail)])
     }
+
+
+def test_names_of_tensors_that_name_people_are_told() -> None:
+    names = [
+        "lora_unet_a.lora_down.weight",
+        "bundle_emb.mrs_example.clip_l",
+        "eve.meyer@posteo.de x",
+    ]
+    found = leaks_of_tensors(names)
+    assert {leak.kind for leak in found} == {"content-words", "e-mail"}
+    assert not any(word in repr(found) for word in ("example", "eve"))
+    assert leaks_of_tensors(names[:1]) == ()

@@ -137,3 +137,9 @@ def test_original_whose_subject_was_erased_is_kept_anew(
     run(source, "-o", tmp_path / "c.safetensors", *where)
     run("--restore", tmp_path / "c.safetensors", "-o", tmp_path / "d", *where)
     assert (tmp_path / "d").read_bytes() == source.read_bytes()
+
+
+def test_misspelt_key_is_refused_with_the_nearest_one(source: Path) -> None:
+    found = run(source, "--dry-run", "--drop", "ss_output_nam", code=2).output
+    assert "no key 'ss_output_nam'" in found
+    assert "did you mean 'ss_output_name'" in found

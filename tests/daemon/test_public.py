@@ -16,7 +16,7 @@ from registry.errors import BusyError
 from registry.formats.bundle import parse_bundle
 from registry.formats.predicates.intake import Intake
 from registry.formats.predicates.predicate import parse_predicate
-from registry.formats.safetensors import parse_header
+from registry.formats.safetensors import TensorInfo, dump_header, parse_header
 from registry.provenance.show import show_artifact
 from registry.provenance.status import needs_person
 from tests.daemon.registry_on_disk import Registry, write_adapter
@@ -237,3 +237,41 @@ def test_render_by_hand_refuses_what_is_not_released_and_what_is_public(lived: R
     (row,) = sql(lived, "select state from reg_rendition_order")
     assert row == ("ordered",)
     assert "would be made" in lived.run("render", "good", "--dry-run", *where).output
+
+
+def test_name_is_the_originals_and_not_that_of_its_public_form(rig: Rig) -> None:
+    drop(rig)
+    rig.work()
+    where = ("--config", rig.registry.settings)
+    body = json.loads(rig.registry.run("show", "good.safetensors", "--json", *where).stdout)
+    assert body["artifact"]["summary"]["rendition"] == "original"
+
+
+def test_trace_by_name_claims_nothing_about_bytes(rig: Rig) -> None:
+    drop(rig)
+    rig.work()
+    found = rig.registry.run("trace", "good-public.safetensors", "--config", rig.registry.settings)
+    assert "no bytes compared" in found.output
+    assert "exact" not in found.output
+
+
+def test_embedded_tokens_have_no_public_form(rig: Rig) -> None:
+    path = rig.registry.watched / "tokens.safetensors"
+    write_adapter(path, metadata={"ss_output_name": NAME})
+    data = path.read_bytes()
+    head = parse_header(data[: 8 + int.from_bytes(data[:8], "little")], file_size=len(data))
+    tensors = [
+        *head.tensors,
+        TensorInfo(
+            "bundle_emb.eve.clip_l", "F32", (1, 768), head.body_bytes, head.body_bytes + 3072
+        ),
+    ]
+    body = data[head.header_bytes :] + bytes(range(256)) * 12
+    path.write_bytes(dump_header(tensors, head.metadata) + body)
+    rig.drop(path)
+    ran = rig.work()
+    if ("decide", "released") in ran:
+        assert ("render", "impossible") in ran
+        (reason,) = rig.one("select reason from reg_rendition_order")
+        assert "embedded tokens" in str(reason)
+        assert "eve" not in str(reason)

@@ -11,7 +11,7 @@ from registry.digest import sha256_of
 from registry.fingerprints.exact import name_file
 from registry.provenance.tracing import trace
 from tests.daemon.registry_on_disk import write_adapter
-from tests.daemon.rig import Rig, sql
+from tests.daemon.rig import Rig, opened, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
 
@@ -116,3 +116,30 @@ def test_header_that_is_written_anew_on_what_was_rejected_is_held_for_a_person(r
     rig.work()
     again(rig, path, nan=True, metadata={"modelspec.title": "mine"})
     assert ("intake", "sealed") in rig.work()
+
+
+def test_save_on_the_way_is_kept_and_goes_to_nobody_unless_a_route_says_so(rig: Rig) -> None:
+    rig.drop(write_adapter(rig.registry.watched / "a-000001.safetensors"))
+    assert [step for step, _ in rig.work()] == ["intake", "audit", "decide"]
+    assert rig.one("select state from reg_artifact") == ("released",)
+    text = rig.registry.settings.read_text()
+    rig.registry.settings.write_text(
+        text.replace('to = "Alice"', 'to = "Alice"\nintermediates = true')
+    )
+    with opened(rig.registry, rig.shop.audits) as again_open:
+        again_open.drop(write_adapter(rig.registry.watched / "a-000002.safetensors", seed="second"))
+        assert ("deliver", "sent") in again_open.work()
+
+
+def test_save_of_a_trainer_that_writes_no_result_is_what_people_get(rig: Rig) -> None:
+    folder = rig.registry.watched / "checkpoint-7"
+    folder.mkdir()
+    rig.drop(write_adapter(folder / "lora.safetensors"))
+    assert ("deliver", "sent") in rig.work()
+
+
+def test_half_of_a_pair_is_told(rig: Rig) -> None:
+    rig.drop(write_adapter(rig.registry.watched / "wan_high_noise.safetensors"))
+    rig.work()
+    shown = rig.registry.run("show", "wan", "--json", "--config", rig.registry.settings).stdout
+    assert "half of a high- and low-noise pair" in shown

@@ -105,3 +105,11 @@ def test_settings_do_not_show_what_a_channel_is_told(tmp_path: Path) -> None:
     settings, _ = load_settings(written(tmp_path, text))
     assert MARK not in repr(settings)
     assert MARK not in repr(settings.channels)
+
+
+def test_misspelt_setting_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "loraseal.toml"
+    path.write_text('registry = "a.b"\n[[watch]]\npath = "/x"\nsettle_second = 3\n')
+    with pytest.raises(UsageError, match=r"watch\.0\.settle_second: no such setting") as caught:
+        load_settings(path)
+    assert caught.value.hint == "did you mean 'settle_seconds'?"

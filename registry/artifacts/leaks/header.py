@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING
 
 from registry.artifacts.leaks.header_keys import TELLING_KEYS, is_harmless_key
@@ -26,6 +27,9 @@ CONFIG_NAME = "adapter_config.json"
 _BASE_PATH = "path of the base model on the trainer's machine"
 _DATA_URL = "data:image/"
 _MOST_IMAGE_CHARS = 16 * 1024 * 1024
+# OneTrainer names them after the trigger words that they stand for.
+_EMBEDDED_TOKENS = "bundle_emb."
+_MODULE_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _USUAL_REVISIONS = frozenset({"", "main"})
 
 
@@ -47,6 +51,23 @@ def find_leaks(metadata: Iterable[tuple[str, str]]) -> tuple[Leak, ...]:
         for leak in _leaks_of(shown_key(key, number), key, part, len(text)):
             # A key that stands twice, or two reasons of one kind: the first is the more telling one.
             found.setdefault((leak.key, leak.kind), leak)
+    return sort_leaks(found.values())
+
+
+def leaks_of_tensors(names: Iterable[str]) -> tuple[Leak, ...]:
+    """Return what the names of tensors tell: embedded tokens, and names that no module bears.
+
+    Names of modules are words and dots; only others are read, since a file has thousands.
+    """
+    found: dict[str, Leak] = {}
+    looked = 0
+    for name in names:
+        if name.startswith(_EMBEDDED_TOKENS):
+            found.setdefault("token", make_leak(f"{_EMBEDDED_TOKENS}*", "content-words"))
+        elif _MODULE_NAME.fullmatch(name) is None and looked < LEAK_HEADER_KEYS:
+            looked += 1
+            for leak in leaks_in_text("tensor names", name):
+                found.setdefault(leak.kind, leak)
     return sort_leaks(found.values())
 
 

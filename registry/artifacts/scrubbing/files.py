@@ -6,6 +6,7 @@ the one that was hashed; a restored file only if it has the sha256 that it had b
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -77,6 +78,7 @@ def plan_scrub(path: Path, rules: ScrubRules) -> ScrubPlan:
     """Return what a scrub of the file `path` would change; it is read once.
 
     Raises:
+        UsageError: the rules name a key that the header does not have.
         FormatError: not sound safetensors, or a kept config is malformed.
         SourceVanishedError, SourceUnreadableError, SourceRefusedError, SourceChangedError,
             SourceBusyError: see `registry.artifacts.reading`.
@@ -138,9 +140,23 @@ def restore_file(path: Path, output: Path, original: OriginalHeader) -> int:
 def _plan(source: Source, rules: ScrubRules) -> ScrubPlan:
     head = read_head(source)
     file_sha256, body_sha256 = _digests(source, head)
+    _check_keys(rules, {key for key, _ in head.header.metadata})
     scrubbed = scrub_header(head.header, body_sha256, rules)
     original = OriginalHeader(head.header_bytes, file_sha256, body_sha256)
     return ScrubPlan(original, scrubbed, len(scrubbed.data) + head.header.body_bytes)
+
+
+def _check_keys(rules: ScrubRules, there: set[str]) -> None:
+    # A misspelt --drop would hand on what was to go.
+    for key in (*rules.keep, *rules.drop):
+        if key not in there:
+            near = difflib.get_close_matches(key, there, n=1)
+            hint = (
+                f"did you mean {near[0]!a}?"
+                if near
+                else "see --dry-run for the keys that are there"
+            )
+            raise UsageError(f"the header has no key {key!a}", hint=hint)
 
 
 def _digests(source: Source, head: WeightsHead) -> tuple[str, str]:
