@@ -167,13 +167,13 @@ def _ledger_keeper(config: Path | None) -> Callable[[OriginalHeader], object]:
 
 
 def _restore(path: Path, output: Path, wish: _Wish, *, as_json: bool) -> None:
-    from registry.artifacts.scrubbing.files import body_digest, restore_file
+    from registry.artifacts.scrubbing.files import file_digests, restore_file
 
     source, kept = followed(path), wish.path("original")
     if kept is not None:
         original = _original_in(kept, wish.path("identity"))
     else:
-        original = _original_in_ledger(body_digest(source), wish)
+        original = _original_in_ledger(file_digests(source), wish)
     size = restore_file(source, output, original)
     payload = {
         "schema": RESTORE_SCHEMA,
@@ -201,13 +201,14 @@ def _original_in(path: Path, identity: Path | None) -> OriginalHeader:
     )
 
 
-def _original_in_ledger(body_sha256: str, wish: _Wish) -> OriginalHeader:
+def _original_in_ledger(digests: tuple[str, str], wish: _Wish) -> OriginalHeader:
     from registry.artifacts.scrubbing.files import OriginalHeader
     from registry.cli.queries import open_ledger
     from registry.provenance.headers import choose_header
 
+    file_sha256, body_sha256 = digests
     with open_ledger(wish.path("config")) as (ledger, _), ledger.reading() as reader:
-        found = choose_header(reader, body_sha256, wish.text("digits"))
+        found = choose_header(reader, body_sha256, wish.text("digits"), scrubbed=file_sha256)
     return OriginalHeader(found.header, found.file_sha256, found.body_sha256)
 
 

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from registry.errors import ContentMismatchError, NotFoundError
 from registry.provenance.columns import Cell
 from registry.provenance.events import NewEvent, note_event
-from registry.provenance.models import ArtifactRow, HashRow, HeaderRow
+from registry.provenance.models import ArtifactRow, EdgeRow, HashRow, HeaderRow
 from registry.provenance.moves import add_row
+from registry.provenance.renditions import RENDITION_OF
 from registry.provenance.subjects import create_subject, is_erased, open_column, seal_column
 
 if TYPE_CHECKING:
@@ -102,14 +103,21 @@ def find_headers(reader: Reader, body_sha256: str) -> tuple[KeptHeader, ...]:
     )
 
 
-def choose_header(reader: Reader, body_sha256: str, digits: str | None = None) -> KeptHeader:
+def choose_header(
+    reader: Reader, body_sha256: str, digits: str | None = None, *, scrubbed: str = ""
+) -> KeptHeader:
     """Return the one header of a body; `digits` begin the sha256 of the file that it made.
 
+    Without them, the sha256 of the scrubbed file tells, if the ledger knows what it was made from.
+
     Raises:
-        NotFoundError: none is kept, or several and `digits` do not choose one.
+        NotFoundError: none is kept, or several and nothing chooses one.
     """
     found = find_headers(reader, body_sha256)
     fitting = [one for one in found if one.file_sha256.startswith((digits or "").lower())]
+    if len(fitting) > 1 and digits is None:
+        sources = _sources_of(reader, scrubbed)
+        fitting = [one for one in fitting if one.artifact_id in sources] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if not found:
@@ -122,6 +130,20 @@ def choose_header(reader: Reader, body_sha256: str, digits: str | None = None) -
         f"{len(found)} original headers are kept for these weights: {shown}",
         hint="choose one by the sha256 that the file had: --sha256 DIGITS",
     )
+
+
+def _sources_of(reader: Reader, file_sha256: str) -> frozenset[str | None]:
+    """Return the artifacts that a file of this sha256 was made from as a rendition."""
+    rows = reader.session.scalars(
+        select(EdgeRow.parent)
+        .join(HashRow, HashRow.artifact_id == EdgeRow.child_id)
+        .where(
+            HashRow.value == file_sha256,
+            HashRow.algorithm == _SHA256,
+            EdgeRow.relation == RENDITION_OF,
+        )
+    )
+    return frozenset(rows.all())
 
 
 def _owner(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.artifacts.scrubbing.configs import scrub_config
 from registry.artifacts.scrubbing.files import (
     OriginalHeader,
-    body_digest,
+    file_digests,
     plan_scrub,
     restore_file,
     scrub_file,
@@ -127,7 +127,7 @@ def test_restoring_other_weights_is_refused_and_leaves_nothing(tmp_path: Path) -
 def test_public_profile_keeps_what_loaders_need(tmp_path: Path) -> None:
     source, output = telling(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
     plan = scrub_file(source, output, ScrubRules(), nothing)
-    body = body_digest(source)
+    _, body = file_digests(source)
     assert new_metadata(output) == {
         "ss_network_dim": "4",
         "ss_network_module": "networks.lora",

@@ -275,3 +275,15 @@ def test_embedded_tokens_have_no_public_form(rig: Rig) -> None:
         (reason,) = rig.one("select reason from reg_rendition_order")
         assert "embedded tokens" in str(reason)
         assert "eve" not in str(reason)
+
+
+def test_public_form_comes_back_to_its_own_original_among_several(rig: Rig, tmp_path: Path) -> None:
+    source = drop(rig)
+    rig.work()
+    out, back = tmp_path / "public.safetensors", tmp_path / "back.safetensors"
+    open_delivery(rig, "good-public", out)
+    other = tmp_path / "other.safetensors"
+    where = ("--config", rig.registry.settings)
+    rig.registry.run("scrub", out, "-o", other, "--owner", "Studio", *where)
+    rig.registry.run("scrub", "--restore", out, "-o", back, *where)
+    assert back.read_bytes() == source.read_bytes()

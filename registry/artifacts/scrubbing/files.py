@@ -107,14 +107,14 @@ def scrub_file(
     return plan
 
 
-def body_digest(path: Path) -> str:
-    """Return the sha256 in hex of the body of the safetensors file `path`, which is read once.
+def file_digests(path: Path) -> tuple[str, str]:
+    """Return the sha256 in hex of the safetensors file `path` and of its body, from one read.
 
     Raises:
         FormatError and the errors of reading: as `plan_scrub`.
     """
     with open_source(path) as source:
-        return _digests(source, read_head(source))[1]
+        return _digests(source, read_head(source))
 
 
 def restore_file(path: Path, output: Path, original: OriginalHeader) -> int:
