@@ -40,6 +40,8 @@ MAX_DEPTH = 8
 MAX_FILES = 100_000
 # A writer that reserves space first fills it from the front; its end stays zero until it is done.
 _TAIL_BYTES = 4096
+# What SimpleTuner's second write brings.
+_SPEC = "modelspec."
 
 
 class Intermediates(StrEnum):
@@ -323,15 +325,19 @@ def _unfinished(candidate: Candidate, group: Group) -> str:
     if group.missing is not None:
         return f"{group.missing!r} is not there yet"
     for name, path in candidate.files:
-        if name.endswith(WEIGHTS_SUFFIX) and (reason := _fault(path, candidate.root)):
+        if not name.endswith(WEIGHTS_SUFFIX):
+            continue
+        if reason := _fault(path, candidate.root, header_comes=group.header_comes):
             return reason
     return ""
 
 
-def _fault(path: Path, root: Path) -> str:
+def _fault(path: Path, root: Path, *, header_comes: bool) -> str:
     try:
         with open_source(path, root=root) as source:
             head = read_head(source)
+            if header_comes and not any(key.startswith(_SPEC) for key, _ in head.header.metadata):
+                return "its trainer writes it once more, with a header"
             tail = min(_TAIL_BYTES, head.header.body_bytes)
             if tail == _TAIL_BYTES and not any(source.read_at(source.size - tail, tail)):
                 return "its end is all zeroes, as if space were reserved and not yet written"

@@ -61,7 +61,8 @@ class Group:
     `base` is what the candidate is called: the file, the first of a pair, or the PEFT directory ("." for
     the watched folder itself). `save` says which intermediate save it is, None for a result. `missing`
     names what the layout still needs. `sealed_off` says that the trainer's own mark of a whole save is
-    there, so that nothing more is to come.
+    there, so that nothing more is to come. `header_comes` says that the trainer writes the weights first and
+    then once more, with a header.
     """
 
     layout: Layout
@@ -70,6 +71,7 @@ class Group:
     save: Save | None = None
     missing: str | None = None
     sealed_off: bool = False
+    header_comes: bool = False
 
     @property
     def stage(self) -> Stage:

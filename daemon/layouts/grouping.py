@@ -42,16 +42,24 @@ def group_files(files: Iterable[FoundFile]) -> tuple[Group, ...]:
     folders: dict[PurePosixPath, dict[str, FoundFile]] = defaultdict(dict)
     for file in files:
         folders[file.path.parent][file.path.name] = file
-    groups = [group for path, found in folders.items() for group in _Folder(path, found).groups()]
+    simpletuner = {
+        path.parent for path, found in folders.items() if (SIMPLETUNER | {GUARD}) & found.keys()
+    }
+    groups = [
+        group
+        for path, found in folders.items()
+        for group in _Folder(path, found, header_comes=path in simpletuner).groups()
+    ]
     return tuple(sorted(groups, key=lambda group: group.base.parts))
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """One folder's files by name, marks among them."""
+    """One folder's files by name, marks among them; `header_comes` if SimpleTuner has its saves in it."""
 
     path: PurePosixPath
     files: Mapping[str, FoundFile]
+    header_comes: bool = False
 
     def groups(self) -> Iterator[Group]:
         """Yield the artifacts in this folder."""
@@ -106,8 +114,15 @@ class _Folder:
             missing = GUARD if needs_guard else None
             if missing is None and not self._has_last_mark():
                 missing = f"{_RANDOM_STATES}0.pkl, {TRAINER_STATE} or {GUARD}"
-        sealed_off = GUARD in self.files
-        return Group(Layout.DIFFUSERS, file.path, (file,), save, missing, sealed_off=sealed_off)
+        return Group(
+            Layout.DIFFUSERS,
+            file.path,
+            (file,),
+            save,
+            missing,
+            sealed_off=GUARD in self.files,
+            header_comes=self.header_comes and save is None,
+        )
 
     def _has_last_mark(self) -> bool:
         return any(

@@ -211,3 +211,15 @@ def test_save_that_only_has_to_be_quiet_keeps_its_place(tmp_path: Path) -> None:
     found = folder.look(rules, after=NS_PER_SECOND)
     assert found["a-000002.safetensors"].readiness is Readiness.SETTLING
     assert found["a-000001.safetensors"].readiness is Readiness.PASSED_OVER
+
+
+def test_weights_of_simpletuner_without_a_header_are_waited_for_and_not_for_ever(
+    tmp_path: Path,
+) -> None:
+    folder = Folder(tmp_path)
+    folder.do(Write("checkpoint-5/.guard"))
+    folder.do(Write("pytorch_lora_weights.safetensors"))
+    assert folder.ready() == set()
+    seen = folder.look(EVERY, after=30 * NS_PER_SECOND)["pytorch_lora_weights.safetensors"]
+    assert "with a header" in seen.reason
+    assert folder.ready(after=2 * MINUTE) == {"pytorch_lora_weights.safetensors"}

@@ -164,9 +164,13 @@ RUNS: dict[str, Run] = {
                 "checkpoint-600-rolling/.guard",
                 "checkpoint-600-rolling/assets/image_0.png",
                 "validation_images/step_500_x.png",
-                "pytorch_lora_weights.safetensors",
-                "lycoris_config.json",
             ),
+            Write("pytorch_lora_weights.safetensors", lora_bytes(metadata={"format": "pt"})),
+            Write(
+                "pytorch_lora_weights.safetensors",
+                lora_bytes(metadata={"format": "pt", "modelspec.title": "mine"}),
+            ),
+            *writes("lycoris_config.json"),
         ),
         finals=("pytorch_lora_weights.safetensors",),
         saves=(
@@ -176,6 +180,7 @@ RUNS: dict[str, Run] = {
         open_until=(
             ("checkpoint-500/pytorch_lora_weights.safetensors", 4),
             ("checkpoint-600-rolling/pytorch_lora_weights.safetensors", 9),
+            ("pytorch_lora_weights.safetensors", 13),
         ),
     ),
     "huggingface/diffusers examples": Run(
