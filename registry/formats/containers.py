@@ -44,6 +44,10 @@ _TEXT = Container(
     "json", "a JSON text", "this is a text file; name the .safetensors file beside it"
 )
 
+_WORDS = Container("text", "a text", "name the .safetensors file; this one holds words")
+_LENGTH_BYTES = 8
+_PRINTABLE = frozenset(b"\t\n\r" + bytes(range(32, 127)))
+
 _MAGICS: tuple[tuple[bytes, Container], ...] = (
     (b"PK\x03\x04", _ZIP),
     (b"PK\x05\x06", _ZIP),
@@ -67,6 +71,7 @@ _MAGICS: tuple[tuple[bytes, Container], ...] = (
     ),
     (b"\x89HDF", Container("hdf5", "an HDF5 file", "save the weights again with safetensors")),
     (b"\x93NUMPY", Container("npy", "a NumPy array", "save the weights again with safetensors")),
+    (b"\xff\xd8\xff", Container("jpeg", "a JPEG image", "name the .safetensors file instead")),
     (b"\x89PNG", Container("png", "a PNG image", "name the .safetensors file instead")),
     (b"7z\xbc\xaf", Container("7z", "a 7z archive", "unpack it first")),
 )
@@ -93,4 +98,7 @@ def find_container(start: bytes) -> Container | None:
         return _PICKLE
     if start[:1] in (b"{", b"["):
         return _TEXT
+    # The length of a header that fits into any file ends in zeroes; words do not.
+    if len(start) >= _LENGTH_BYTES and all(byte in _PRINTABLE for byte in start):
+        return _WORDS
     return None

@@ -368,3 +368,15 @@ def test_layout_is_the_official_writers() -> None:
     size = len(written)
     again = parse_header(written[: header_length(written[:8], file_size=size)], file_size=size)
     assert again.tensors == parsed.tensors
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(30), "JPEG"),
+        (b"dear all, see below\n" * 3, "a text"),
+    ],
+)
+def test_what_is_plainly_something_else_is_named(start: bytes, words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        header_length(start[:32], file_size=len(start))
