@@ -96,9 +96,12 @@ def find_container(start: bytes) -> Container | None:
     # PROTO and its number; a safetensors header of 640 bytes begins alike, and goes on with zeroes.
     if start[:1] == b"\x80" and start[1:2] in _PICKLE_PROTOCOLS and start[2:8].strip(b"\0"):
         return _PICKLE
+    return _text_in(start)
+
+
+def _text_in(start: bytes) -> Container | None:
     if start[:1] in (b"{", b"["):
         return _TEXT
     # The length of a header that fits into any file ends in zeroes; words do not.
-    if len(start) >= _LENGTH_BYTES and all(byte in _PRINTABLE for byte in start):
-        return _WORDS
-    return None
+    is_words = len(start) >= _LENGTH_BYTES and all(byte in _PRINTABLE for byte in start)
+    return _WORDS if is_words else None
