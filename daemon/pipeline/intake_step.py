@@ -244,8 +244,10 @@ def reason_without_paths(error: LorasealError, candidate: Candidate) -> str:
     names = [(name, "the file") for pair in candidate.files for name in reversed(pair)]
     # The longest first: a path holds its own name.
     for name, word in (*names, (path, "the candidate"), (Path(path).name, "the candidate")):
-        for shown in (repr(name), ascii(name), name):
+        for shown in (repr(name), ascii(name)):
             text = text.replace(shown, word)
+        # Bare only as a word of its own: a folder called `lora` must not change `loraseal`.
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", word, text)
     return without_names(text)[:500]
 
 

@@ -334,3 +334,14 @@ def test_reason_of_a_refusal_holds_no_name_out_of_the_file(rig: Rig) -> None:
     assert state == "refused"
     assert "acme" not in str(reason)
     assert not rig.rows("select detail from reg_event where detail like '%acme%'")
+
+
+def test_folder_with_a_short_name_does_not_spoil_the_words(rig: Rig) -> None:
+    folder = rig.registry.watched / "lora"
+    folder.mkdir()
+    (folder / "adapter_model.bin").write_bytes(b"PK\x03\x04" + bytes(400))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+    candidate = rig.drop(folder)
+    rig.work()
+    _, reason = rig.candidate(candidate)
+    assert "loraseal convert" in str(reason)
