@@ -82,12 +82,19 @@ def wants_public(settings: Settings, reader: Reader, artifact_id: str) -> bool:
 
 def _routes_of(settings: Settings, reader: Reader, artifact_id: str) -> list[RouteSettings]:
     paths = [Path(path) for path in paths_of(reader, artifact_id)]
-    is_save = bool(paths) and all(is_save_with_result(path) for path in paths)
+    is_save = bool(paths) and all(_is_save(settings, path) for path in paths)
     return [
         route
         for route in settings.route
         if _covers(route, paths) and (route.intermediates or not is_save)
     ]
+
+
+def _is_save(settings: Settings, path: Path) -> bool:
+    # Below the watched folder: what that lies in is the owner's, whatever it is called.
+    roots = (watch.path.absolute() for watch in settings.watch)
+    root = next((root for root in roots if path.is_relative_to(root)), None)
+    return root is not None and is_save_with_result(path.relative_to(root))
 
 
 def is_wished(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from daemon.custody.evidence import evidence_for
-from daemon.routes import Wish, address_of, is_wished, open_channels, wishes_for
-from daemon.settings import RouteSettings, load_settings
+from daemon.routes import Wish, _is_save, address_of, is_wished, open_channels, wishes_for
+from daemon.settings import RouteSettings, WatchSettings, load_settings
 from registry.errors import UsageError
 from registry.provenance.deliveries import deliveries_of
 from registry.provenance.recipients import Address, find_recipient, list_recipients
@@ -126,3 +126,23 @@ def test_channel_of_unknown_kind_is_refused_when_it_is_opened(fresh: Registry, k
     fresh.settings.write_text(text)
     with pytest.raises(UsageError, match=r"odd|kind"):
         open_channels(load_settings(fresh.settings)[0], load_paths(fresh.settings))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_save"),
+    [
+        ("a.safetensors", False),
+        ("a-000001.safetensors", True),
+        ("checkpoint-5/adapter", True),
+        ("checkpoint-5/lora.safetensors", False),
+        ("epoch4", False),
+        (".", False),
+    ],
+)
+def test_save_is_told_below_the_watched_folder_only(
+    lived_rig: Rig, tmp_path: Path, path: str, is_save: bool
+) -> None:
+    """A watched folder may itself lie in one called checkpoint-7: its results are results."""
+    root = tmp_path / "checkpoint-7" / "a-000009.d"
+    settings = lived_rig.shop.settings.model_copy(update={"watch": (WatchSettings(path=root),)})
+    assert _is_save(settings, root / path) is is_save
