@@ -9,14 +9,17 @@ unlink promises is said there too.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from daemon.custody.opening import signed_intake
-from daemon.layouts.found import WEIGHTS_SUFFIX
+from daemon.layouts.found import WEIGHTS_SUFFIX, Layout
 from daemon.layouts.grouping import group_files
+from daemon.layouts.names import TRAINER_STATE
 from daemon.mounts import file_system_of
 from daemon.scan import NS_PER_SECOND, candidate_of, find_files, runs_of
 from registry.artifacts.byproducts.removal import WORDS, remove_exactly
@@ -96,6 +99,7 @@ def doomed(shop: Workshop, watch: WatchSettings) -> list[Doomed]:
     for run in runs_of(groups):
         # By number and by time: a run that begins anew counts from one again.
         newest = {id(run[0]), id(max(run, key=_written_ns))}
+        newest |= {id(group) for group in run if _is_best(root, group, run)}
         if watch.intermediates == "last":
             # Else what is kept of the last N would go, and older ones be taken in their place.
             newest |= {id(group) for group in run[: watch.keep_last]}
@@ -105,6 +109,22 @@ def doomed(shop: Workshop, watch: WatchSettings) -> list[Doomed]:
             with suppress(OSError, LorasealError):
                 found += _if_it_may_go(shop, watch, group)
     return found
+
+
+def _is_best(root: Path, group: Group, run: list[Group]) -> bool:
+    """Return whether the Trainer means to load this checkpoint at its end, or what it means cannot be read."""
+    if group.layout is not Layout.PEFT:
+        return False
+    states = [root / each.base / TRAINER_STATE for each in run]
+    there = [path for path in states if path.is_file() and not path.is_symlink()]
+    if not there:
+        return False
+    newest = max(there, key=lambda path: path.lstat().st_mtime_ns)
+    try:
+        said = json.loads(newest.read_bytes())["best_model_checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True
+    return isinstance(said, str) and PurePosixPath(said).name == group.base.name
 
 
 def _if_it_may_go(shop: Workshop, watch: WatchSettings, group: Group) -> list[Doomed]:

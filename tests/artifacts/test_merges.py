@@ -190,10 +190,25 @@ def _config(**more: object) -> AdapterConfig:
             },
             _config(modules_to_save=["model"]),
         ),
+        (
+            {
+                **_whole(factors=True, base="_x", layers=1),
+                **{
+                    f"base_model.model.transformer.h.{n}.attn.c_proj.weight": (64, 64)
+                    for n in range(24)
+                },
+            },
+            _config(modules_to_save=["transformer"]),
+        ),
+        (
+            {f"base_model.model.backbone.layers.{n}.mixer.in_proj.weight": (64, 64) for n in range(4)},
+            _config(peft_type="SHIRA"),
+        ),
     ],
     ids=[
         "dump-saved-as-module", "dump-small", "weights-beside-factors", "merged-no-factors",
         "base-layers-alone", "other-type-claimed", "many-heads", "everything-saved",
+        "small-model-saved", "mamba-claimed",
     ],
 )  # fmt: skip
 def test_config_that_calls_a_whole_model_an_adapter_is_not_believed(
@@ -209,8 +224,9 @@ def test_config_that_calls_a_whole_model_an_adapter_is_not_believed(
         {"base_model.model.model.embed_tokens.base_layer.weight": (900, 64)},
         {"base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": (32,)},
         {"base_model.model.classifier.dense.weight": (64, 64)},
+        {"base_model.model.model.embed_tokens.token_adapter.base_layer.weight": (900, 64)},
     ],
-    ids=["head", "resized-embedding", "trained-bias", "saved-classifier"],
+    ids=["head", "resized-embedding", "trained-bias", "saved-classifier", "trained-tokens"],
 )
 def test_adapter_with_trained_heads_stays_one(extra: dict[str, tuple[int, ...]]) -> None:
     tensors = {

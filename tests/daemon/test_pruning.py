@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -259,3 +260,21 @@ def test_last_saves_are_not_deleted_to_make_room_for_older_ones(rig: Rig) -> Non
     rig.work()
     assert prune(rig.shop, wanted).files == 0
     assert left(rig) == set(NAMES)
+
+
+def test_best_checkpoint_that_the_trainer_loads_in_the_end_stays(rig: Rig) -> None:
+    for number in (5, 6, 7):
+        folder = rig.registry.watched / f"checkpoint-{number}"
+        folder.mkdir()
+        write_adapter(folder / "adapter_model.safetensors", seed=str(number))
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        state = {"best_model_checkpoint": "/somewhere/out/checkpoint-5"}
+        (folder / "trainer_state.json").write_text(json.dumps(state))
+    rig.clock.advance(days=1)
+    prune(rig.shop, watch(rig, "all"))
+    there = [
+        (rig.registry.watched / f"checkpoint-{n}" / "adapter_model.safetensors").exists()
+        for n in (5, 6, 7)
+    ]
+    assert there == [True, False, True]

@@ -178,6 +178,7 @@ def _outweigh(evidence: KindEvidence) -> bool:
     saved = [item for item in others if is_expected_extra(item, evidence.config)]
     # Whoever saves half a model as "modules to save" hands on that half.
     few = sum(len(item.shape) >= _MATRIX for item in saved) <= _MOST_SAVED_MATRICES
+    few = few and sum(map(_is_plain_linear, saved)) <= _MOST_SAVED_LINEARS
     fine = {item.name for item in saved} if few else set()
     extra = sum(item.end - item.start for item in others if item.name not in fine)
     factors = sum(
@@ -196,6 +197,8 @@ _NORM = re.compile(r"norm\d*|norm_\w+|\w*norm\d*|ln_\w+")
 # PEFT: projections that all modules share (VeRA), rows of single tokens.
 _SHARED_EXTRAS = ("vera_A", "vera_B", "trainable_tokens_")
 _MOST_SAVED_MATRICES = 64
+# Linear layers inside attention and MLPs: two layers of a transformer, and no model.
+_MOST_SAVED_LINEARS = 14
 _BASE_LAYER = ".base_layer."
 
 
@@ -210,7 +213,8 @@ def holds_base_weight(tensor: TensorInfo, wrapped: Container[str]) -> bool:
         module, _, last = tensor.name.rpartition(".")
         if last != "weight" or module not in wrapped:
             return False
-    return len(tensor.shape) >= _MATRIX and _HEADS.fullmatch(module.rpartition(".")[2]) is None
+    last = module.removesuffix(".token_adapter").rpartition(".")[2]
+    return len(tensor.shape) >= _MATRIX and _HEADS.fullmatch(last) is None
 
 
 def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
@@ -224,6 +228,8 @@ def is_expected_extra(tensor: TensorInfo, config: AdapterConfig | None) -> bool:
     saved = config.modules_to_save if config is not None else ()
     if any(part in saved or part.startswith(_SHARED_EXTRAS) for part in parts):
         return True
+    if parts[-1] == "bias" and len(tensor.shape) < _MATRIX and config is not None:
+        return config.bias in ("all", "lora_only")
     if any(_HEADS.fullmatch(part) for part in parts):
         return True
     return len(tensor.shape) < _MATRIX and any(_NORM.fullmatch(part) for part in parts)
@@ -270,7 +276,7 @@ _PROMPT_TENSORS = frozenset({_PROMPT, "prefix_task_cols", "prefix_task_rows"})
 # Of these every adapter has tensors that our roles know: without one it is the model, or nothing.
 _TYPES_WITH_FACTORS = frozenset({"LORA", "ADALORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3"})
 _LINEAR = re.compile(
-    r"[qkvo]_proj|(up|down|gate)_proj|fc\d?|query|key|value|dense|c_(attn|proj|fc)|to_[qkv]|w[123]"
+    r"\w*_proj|fc\d?|query|key|value|dense|c_(attn|proj|fc)|to_[qkv]|w[123]|W?qkv|query_key_value|conv\d*d?"
 )
 
 

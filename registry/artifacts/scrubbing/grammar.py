@@ -17,7 +17,6 @@ _NUMBER = r"None|-?\d{1,6}(?:\.\d{1,12})?(?:[eE][-+]?\d{1,3})?"
 _HEX = r"(?:0x)?(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{10}|[0-9a-fA-F]{64})"
 _PATTERNS = {
     "format": r"pt|np|tf|flax|mlx",
-    "ss_network_module": r"(?:networks|lycoris|library|modules)\.[a-z0-9_]{1,24}(?:\.[a-z0-9_]{1,24})?",
     "ss_network_dim": _NUMBER,
     "ss_network_alpha": _NUMBER,
     "ss_network_dropout": _NUMBER,
@@ -74,8 +73,10 @@ def is_plain_value(key: str, text: str) -> bool:
 
 
 def are_known_words(text: str) -> bool:
-    """Return whether `text` is made of numbers and words of the field only, as `flux-1-dev/lora` is."""
+    """Return whether `text` is made of words of the field and a few numbers, as `flux-1-dev/lora` is."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", text) if word]
+    if not _has_words(words):
+        return False
     return (
         bool(words) and len(text) <= _MOST_CHARS and text.isascii() and all(map(_is_known, words))
     )
@@ -85,13 +86,27 @@ def is_licence(text: str) -> bool:
     """Return whether `text` reads like the name of a licence and nothing else."""
     words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", text) if word]
     known = (word in _LICENCE_WORDS or _is_known(word) for word in words)
-    return bool(words) and len(text) <= _MOST_CHARS and text.isascii() and all(known)
+    return _has_words(words) and len(text) <= _MOST_CHARS and text.isascii() and all(known)
+
+
+def is_network_module(text: str) -> bool:
+    """Return whether `text` is a module of a trainer's networks, as `networks.lora_flux` is."""
+    first, _, rest = text.partition(".")
+    words = re.split(r"[._]", rest)
+    known = all(word in _NETWORK_WORDS or _is_known(word) for word in words)
+    return first in ("networks", "lycoris") and len(text) <= _MOST_CHARS and known
+
+
+def _has_words(words: list[str]) -> bool:
+    # Numbers alone are somebody's: a telephone, a card, a birthday.
+    numbers = [word for word in words if word.isdigit()]
+    return len(numbers) < len(words) and sum(map(len, numbers)) <= _MOST_DIGITS
 
 
 def known_switches(text: str) -> str | None:
     """Return JSON of the known settings in `text`, the same text if all are; None if it is no JSON object."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
@@ -101,6 +116,25 @@ def known_switches(text: str) -> str | None:
 
 
 _MOST_CHARS = 96
+_MOST_DIGITS = 8
+_MOST_NUMBER = 1_000_000
+_NETWORK_WORDS = frozenset(
+    ["dylora", "fa", "framepack", "kohya", "locon", "loha", "network", "oft", "lycoris"]
+)
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def is_small_number(value: object) -> bool:
+    """Return whether `value` is a number, a switch or nothing, and no number that stands for somebody."""
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(value, int | float) and abs(value) <= _MOST_NUMBER
 
 
 def _is_known(word: str) -> bool:
@@ -111,7 +145,7 @@ def _is_known(word: str) -> bool:
 def _is_switch(value: object) -> bool:
     if isinstance(value, str):
         return value in _SWITCHES or re.fullmatch(_NUMBER, value, re.ASCII) is not None
-    return value is None or isinstance(value, bool | int | float)
+    return is_small_number(value)
 
 
 def _are_switches(text: str) -> bool:
@@ -119,6 +153,7 @@ def _are_switches(text: str) -> bool:
 
 
 _RULES: dict[str, Callable[[str], bool]] = {
+    "ss_network_module": is_network_module,
     "ss_base_model_version": are_known_words,
     "modelspec.architecture": are_known_words,
     "modelspec.implementation": are_known_words,
