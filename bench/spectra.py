@@ -27,10 +27,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from registry.audits.audit import AuditSubject
-from registry.audits.spectra import measure
-from registry.audits.subject import build_subject
-from registry.audits.task import PayloadForm
+from registry.artifacts.notes import PayloadForm
+from registry.updates.files import Payload
+from registry.updates.payload import read_payload
+from registry.updates.spectra import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +80,9 @@ def adapter(family: str, condition: float) -> bytes:
     return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
-def ours(subject: AuditSubject) -> None:
+def ours(subject: Payload) -> None:
     """Every singular value of every module."""
-    fresh = AuditSubject(subject.files)
+    fresh = Payload(subject.files, subject.config)
     if len(measure(fresh)) != len(subject.modules):
         raise RuntimeError("a module was left out")
 
@@ -110,9 +110,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def worst_error(
-    subject: AuditSubject, factors: dict[Shape, tuple[torch.Tensor, torch.Tensor]]
-) -> float:
+def worst_error(subject: Payload, factors: dict[Shape, tuple[torch.Tensor, torch.Tensor]]) -> float:
     """Largest difference to dense float64, in parts of the largest value, for the sampled modules."""
     spectra = measure(subject)
     worst = 0.0
@@ -130,8 +128,8 @@ def measure_family(family: str, rounds: int, condition: float) -> dict[str, floa
     """One interleaved run; medians of seconds, and ratios of medians."""
     data = adapter(family, condition)
     view = memoryview(bytearray(data))
-    parse = timed(lambda: build_subject(view, PayloadForm.RAW, family, device="cpu", threads=1))
-    subject = build_subject(view, PayloadForm.RAW, family, device="cpu", threads=1)
+    parse = timed(lambda: read_payload(view, PayloadForm.RAW, family))
+    subject = read_payload(view, PayloadForm.RAW, family)
     counts = Counter(shapes(family))
     factors, downs = _factors(subject)
     ours(subject)  # warm caches and allocator for all of them
@@ -157,9 +155,9 @@ def measure_family(family: str, rounds: int, condition: float) -> dict[str, floa
 
 
 def _factors(
-    subject: AuditSubject,
+    subject: Payload,
 ) -> tuple[dict[Shape, tuple[torch.Tensor, torch.Tensor]], list[torch.Tensor]]:
-    from registry.audits.factors import LowRank, update_of
+    from registry.updates.factors import LowRank, update_of
 
     samples: dict[Shape, tuple[torch.Tensor, torch.Tensor]] = {}
     downs: list[torch.Tensor] = []

@@ -9,7 +9,8 @@ from daemon.custody.opening import payload_in_memory
 from daemon.custody.records import record_verdicts, set_aside
 from daemon.engine import Job
 from daemon.jobs import AUDIT, DECIDE, sources_of
-from registry.audits.task import AuditLimits, AuditTask, ChildDeath, DeathCause, PayloadForm
+from registry.artifacts.notes import PayloadForm
+from registry.audits.task import AuditLimits, AuditTask, ChildDeath, DeathCause
 from registry.errors import BusyError
 from registry.provenance.artifacts import count_audit_death, get_artifact, move_artifact
 from registry.provenance.moves import Move

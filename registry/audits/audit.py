@@ -15,11 +15,10 @@ from registry.formats.findings import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from registry.artifacts.classifying.modules import AdapterModule, Pairing
-    from registry.audits.spectra import ModuleSpectrum
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.findings import AuditReport, Finding
-    from registry.formats.safetensors import SafetensorsHeader
+    from registry.updates.files import LocatedModule, Payload, WeightFile
+    from registry.updates.spectra import ModuleSpectrum
 
 # From best to worst. An audit is as bad as its worst finding; `error` outranks `inconclusive`
 # because a check that broke says even less than one that saw too little.
@@ -49,48 +48,31 @@ def worst_of(findings: Iterable[Finding]) -> Verdict:
     return worst(finding.verdict for finding in findings)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFile:
-    """One file of the payload; `header` is None where it is not a safetensors file.
-
-    `data` is the whole file in memory. Tensor offsets count from `header.header_bytes`.
-    """
-
-    path: str
-    data: memoryview
-    header: SafetensorsHeader | None = None
-    pairing: Pairing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LocatedModule:
-    """A module of the adapter and the file that its tensors lie in."""
-
-    file: AuditFile
-    module: AdapterModule
-
-
 @dataclass(frozen=True)
 class AuditSubject:
-    """All files of one opened payload, and what is known of them from their headers.
+    """One opened payload, and what its audits may use.
 
     `threads` is how many CPU threads an audit may use; `device` a torch device name.
     """
 
-    files: tuple[AuditFile, ...]
-    config: AdapterConfig | None = None
+    payload: Payload
     device: str = "cpu"
     threads: int = 1
 
-    @cached_property
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """All files of the payload."""
+        return self.payload.files
+
+    @property
+    def config(self) -> AdapterConfig | None:
+        """The adapter_config.json among them."""
+        return self.payload.config
+
+    @property
     def modules(self) -> tuple[LocatedModule, ...]:
         """Every recognised module of every file, in file order."""
-        return tuple(
-            LocatedModule(file, module)
-            for file in self.files
-            if file.pairing is not None
-            for module in file.pairing.modules
-        )
+        return self.payload.modules
 
     @cached_property
     def spectra(self) -> tuple[ModuleSpectrum, ...]:
@@ -99,9 +81,9 @@ class AuditSubject:
         Raises:
             ModuleNotFoundError: torch is not installed.
         """
-        from registry.audits.spectra import measure  # late: it loads torch
+        from registry.updates.spectra import measure  # late: it loads torch
 
-        return measure(self)
+        return measure(self.payload, self.device)
 
 
 class Audit(Protocol):

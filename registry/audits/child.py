@@ -17,28 +17,28 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.artifacts.notes import PayloadForm
 from registry.audits import catalog
+from registry.audits.audit import AuditSubject
 from registry.audits.confinement import Reach, confine_child, confine_worker
 from registry.audits.control import Message, WorkerGoneError, receive_message, send_message
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.sealed_memory import map_memory
-from registry.audits.task import PayloadForm
 from registry.errors import FormatError
 from registry.formats.canonical import Json, dump_canonical
 from registry.formats.findings import Finding, Verdict
 
 if TYPE_CHECKING:
-    from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
-_PRELOADED = ("registry.audits.subject", "registry.audits.structure")
+_PRELOADED = ("registry.updates.payload", "registry.audits.weights.structure")
 _PRELOADED_TORCH = (
     "torch",
-    "registry.audits.nonfinite",
-    "registry.audits.dead_modules",
-    "registry.audits.spectrum",
+    "registry.audits.weights.nonfinite",
+    "registry.audits.weights.dead_modules",
+    "registry.audits.weights.spectrum",
 )
 _FAILED_STATUS = 1
 
@@ -161,11 +161,11 @@ def _audit(job: _Job, payload: int, words: int) -> None:
 
 
 def _subject(job: _Job, data: memoryview) -> AuditSubject:
-    from registry.audits.subject import build_subject
+    from registry.updates.payload import read_payload
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
-    return build_subject(data, job.form, job.name, device=job.device, threads=job.threads)
+    return AuditSubject(read_payload(data, job.form, job.name), job.device, job.threads)
 
 
 def run_one(rule: str, entry: str, subject: AuditSubject) -> AuditReport:

@@ -6,18 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import worst
 from registry.audits.catalog import DEFAULT_RULES
 
 if TYPE_CHECKING:
     from registry.formats.findings import AuditReport, Verdict
-
-
-class PayloadForm(StrEnum):
-    """How the files of an artifact lie in its payload."""
-
-    RAW = "raw"
-    TAR = "tar"
 
 
 @dataclass(frozen=True, slots=True)

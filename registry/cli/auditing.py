@@ -72,9 +72,10 @@ def open_task(path: Path, rules: tuple[str, ...]) -> AuditTask:
         LorasealError: vanished, unreadable, or changed while it was read.
     """
     from registry.artifacts.archive import Member, tar_batches
+    from registry.artifacts.notes import PayloadForm
     from registry.artifacts.reading import open_source
     from registry.audits.sealed_memory import seal_memory
-    from registry.audits.task import AuditTask, PayloadForm
+    from registry.audits.task import AuditTask
 
     with contextlib.ExitStack() as stack:
         if not path.is_dir() or path.is_symlink():

@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import pytest
 
+from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import AuditSubject
-from registry.audits.subject import build_subject
-from registry.audits.task import PayloadForm
+from registry.updates.payload import read_payload
 
 # name -> (dtype, shape, content)
 Tensors: TypeAlias = Mapping[str, tuple[str, tuple[int, ...], bytes]]
@@ -67,7 +67,7 @@ def lora() -> Callable[..., dict[str, tuple[str, tuple[int, ...], bytes]]]:
 def subject_of() -> Callable[[Tensors], AuditSubject]:
     def build(tensors: Tensors) -> AuditSubject:
         data = memoryview(bytearray(safetensors_bytes(tensors)))
-        return build_subject(data, PayloadForm.RAW, "a.safetensors", device="cpu", threads=1)
+        return AuditSubject(read_payload(data, PayloadForm.RAW, "a.safetensors"))
 
     return build
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from registry.artifacts.notes import PayloadForm
 from registry.audits.catalog import BUILT_IN, find_specs, load
 from registry.audits.runner import AuditWorker, WorkerOptions, run_audits
 from registry.audits.sealed_memory import seal_memory
-from registry.audits.task import AuditLimits, AuditTask, DeathCause, PayloadForm
+from registry.audits.task import AuditLimits, AuditTask, DeathCause
 from registry.errors import LorasealError, UsageError
 from registry.formats.findings import Verdict
 

@@ -10,11 +10,12 @@ import sys
 import pytest
 
 from registry.artifacts.archive import Member, tar_batches
-from registry.audits.structure import StructureAudit
-from registry.audits.subject import build_subject
-from registry.audits.task import PayloadForm
+from registry.artifacts.notes import PayloadForm
+from registry.audits.audit import AuditSubject
+from registry.audits.weights.structure import StructureAudit
 from registry.errors import FormatError
 from registry.formats.findings import Verdict
+from registry.updates.payload import read_payload
 
 FIRST = "lora_unet_down_blocks_0_attentions_0_proj_in"
 
@@ -41,7 +42,7 @@ def _folder(pack, tensors, config):
         Member(name, len(data), lambda data=data: iter([data])) for name, data in parts.items()
     ]
     data = memoryview(bytearray(b"".join(tar_batches(members))))
-    return build_subject(data, PayloadForm.TAR, "x", device="cpu", threads=1)
+    return AuditSubject(read_payload(data, PayloadForm.TAR, "x"))
 
 
 def test_a_module_with_one_factor_fails(subject_of, lora):
@@ -124,13 +125,13 @@ def test_a_tar_entry_that_leaves_the_folder_is_refused(pack, lora):
     evil[148:156] = b" " * 8
     evil[148:156] = f"{sum(evil[:512]):06o}\0 ".encode()
     with pytest.raises(FormatError):
-        build_subject(memoryview(evil), PayloadForm.TAR, "x", device="cpu", threads=1)
+        read_payload(memoryview(evil), PayloadForm.TAR, "x")
 
 
 def test_a_tar_without_weights_is_refused():
     data = b"".join(tar_batches([Member("readme.txt", 3, lambda: iter([b"abc"]))]))
     with pytest.raises(FormatError, match="no safetensors file"):
-        build_subject(memoryview(data), PayloadForm.TAR, "x", device="cpu", threads=1)
+        read_payload(memoryview(data), PayloadForm.TAR, "x")
 
 
 def test_a_sound_adapter_passes_with_full_coverage(subject_of, lora):
@@ -155,6 +156,6 @@ def test_alphas_of_every_float_type_are_read(subject_of, lora, dtype):
 
 
 def test_it_needs_no_torch():
-    code = "import sys; import registry.audits.structure, registry.audits.subject;"
+    code = "import sys; import registry.audits.weights.structure, registry.updates.payload;"
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,13 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from registry.audits.dead_modules import DeadModulesAudit  # noqa: E402 - needs torch
-from registry.audits.nonfinite import NonfiniteAudit  # noqa: E402
-from registry.audits.spectrum import SpectrumAudit, shape_of  # noqa: E402
-from registry.audits.structure import StructureAudit  # noqa: E402
-from registry.audits.subject import build_subject  # noqa: E402
-from registry.audits.task import PayloadForm  # noqa: E402
+from registry.artifacts.notes import PayloadForm  # noqa: E402
+from registry.audits.audit import AuditSubject  # noqa: E402
+from registry.audits.weights.dead_modules import DeadModulesAudit  # noqa: E402 - needs torch
+from registry.audits.weights.nonfinite import NonfiniteAudit  # noqa: E402
+from registry.audits.weights.spectrum import SpectrumAudit, shape_of  # noqa: E402
+from registry.audits.weights.structure import StructureAudit  # noqa: E402
 from registry.formats.findings import Verdict  # noqa: E402
+from registry.updates.payload import read_payload  # noqa: E402
 
 PLACE = "lora_unet_down_blocks_{}_attentions_0_proj_in"
 DTYPES = {
@@ -185,7 +186,7 @@ def test_every_known_trainer_writes_something_sound(shared, tmp_path):
         path = tmp_path / f"{name}.safetensors"
         make.build(fixture, path, modules=1)
         data = memoryview(bytearray(path.read_bytes()))
-        subject = build_subject(data, PayloadForm.RAW, name, device="cpu", threads=1)
+        subject = AuditSubject(read_payload(data, PayloadForm.RAW, name))
         audits = (StructureAudit(), NonfiniteAudit(), DeadModulesAudit(), SpectrumAudit())
         reports = [audit.run(subject) for audit in audits]
         bad = [

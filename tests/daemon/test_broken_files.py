@@ -140,9 +140,8 @@ def _(good: bytes, folder: Path, make_rig: Callable[[], Rig]) -> None:
         assert found.refusals == ()
         assert any("alpha is not a finite number" in item for item in found.found.warnings)
     pytest.importorskip("torch", reason="audits need torch")
-    from registry.audits.nonfinite import NonfiniteAudit
-    from registry.audits.subject import build_subject
-    from registry.audits.task import PayloadForm as Form
+    from registry.audits.weights.nonfinite import NonfiniteAudit
+    from registry.updates.payload import read_payload
 
     def poison_weights(tensors: Tensors) -> None:
         dtype, shape, content = tensors[name]
@@ -151,9 +150,7 @@ def _(good: bytes, folder: Path, make_rig: Callable[[], Rig]) -> None:
     data = rebuilt(good, poison_weights)
     assert inspected(folder, data).is_sound_adapter  # the weights are not read to inspect a file
     view = memoryview(bytearray(data))
-    report = NonfiniteAudit().run(
-        build_subject(view, Form(PayloadForm.RAW.value), "a.safetensors", device="cpu", threads=1)
-    )
+    report = NonfiniteAudit().run(read_payload(view, PayloadForm.RAW, "a.safetensors"))
     assert [finding.place for finding in report.findings] == [name]
 
 

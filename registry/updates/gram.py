@@ -8,7 +8,7 @@ value is about u / q of the largest. So a module whose factors or product are wo
 the arithmetic is trusted for, or where Cholesky fails (dead directions, overflow), is done again:
 Gram matrices in float32, then in float64, then QR in float64, which is backward stable. The factors
 are judged one by one, because up @ R and inv(R) @ down have the same product and, for a hostile R,
-useless Gram matrices. Sources: facts measured against dense float64, `tests/audits/test_gram.py`.
+useless Gram matrices. Sources: facts measured against dense float64, `tests/updates/test_gram.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.factors import Full, Kronecker, LowRank, widen
+from registry.updates.factors import Full, Kronecker, LowRank, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

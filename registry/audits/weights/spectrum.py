@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from registry.audits.audit import AuditSubject
-    from registry.audits.spectra import ModuleSpectrum
     from registry.formats.findings import AuditReport
+    from registry.updates.spectra import ModuleSpectrum
 
 RULE = "spectrum"
 _ENOUGH = 0.5

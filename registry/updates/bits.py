@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.tensors import FLOAT_DTYPES, view_bits
+from registry.updates.tensors import FLOAT_DTYPES, view_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry.audits.audit import AuditFile
     from registry.formats.safetensors import TensorInfo
+    from registry.updates.files import WeightFile
 
 _CHUNK_VALUES = 2**18  # 0.25 to 2 MiB: stays in the cache between the two passes over it
 
@@ -41,7 +41,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def largest_magnitude(file: AuditFile, tensor: TensorInfo) -> float | None:
+def largest_magnitude(file: WeightFile, tensor: TensorInfo) -> float | None:
     """Return the largest magnitude in `tensor`, 0 for an empty one, None if any is no number.
 
     Its dtype must be one of `LAYOUTS`.

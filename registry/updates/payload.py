@@ -1,4 +1,4 @@
-"""From the bytes of an opened payload to what audits look at. Runs in the audit child."""
+"""From the bytes of an opened payload to its files and modules. Runs in the audit child."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from registry.artifacts.classifying.modules import pair_tensors
-from registry.audits.audit import AuditFile, AuditSubject
-from registry.audits.task import PayloadForm
+from registry.artifacts.notes import PayloadForm
 from registry.errors import FormatError
 from registry.formats.adapter_config import parse_adapter_config
 from registry.formats.manifest import check_relative_path
 from registry.formats.safetensors import header_length, parse_header
 from registry.limits import ADAPTER_CONFIG_BYTES, MANIFEST_ENTRIES
+from registry.updates.files import Payload, WeightFile
 
 if TYPE_CHECKING:
     from registry.formats.adapter_config import AdapterConfig
@@ -23,10 +23,8 @@ _PREFIX_BYTES = 512
 _CONFIG_NAME = "adapter_config.json"
 
 
-def build_subject(
-    data: memoryview, form: PayloadForm, name: str, *, device: str, threads: int
-) -> AuditSubject:
-    """Return the audit subject in `data`; every safetensors file in it is parsed strictly.
+def read_payload(data: memoryview, form: PayloadForm, name: str) -> Payload:
+    """Return the payload in `data`; every safetensors file in it is parsed strictly.
 
     Raises:
         FormatError: the payload, one of its safetensors headers or its adapter config is malformed,
@@ -36,7 +34,7 @@ def build_subject(
     files = tuple(_parsed(path, content, raw=form is PayloadForm.RAW) for path, content in parts)
     if not any(file.header is not None for file in files):
         raise FormatError("payload holds no safetensors file")
-    return AuditSubject(files, _config(files), device, threads)
+    return Payload(files, _config(files))
 
 
 def _members(data: memoryview) -> list[tuple[str, memoryview]]:
@@ -64,21 +62,21 @@ def _content(member: tarfile.TarInfo, data: memoryview) -> memoryview:
     return data[member.offset_data : end]
 
 
-def _parsed(path: str, data: memoryview, *, raw: bool) -> AuditFile:
+def _parsed(path: str, data: memoryview, *, raw: bool) -> WeightFile:
     # The one file of a raw payload is an adapter whatever it is called: that it is safetensors is
     # what is claimed. In a folder only what bears the suffix is.
     if not raw and PurePosixPath(path).suffix != ".safetensors":
-        return AuditFile(path, data)
+        return WeightFile(path, data)
     size = len(data)
     try:
         length = header_length(bytes(data[:_PREFIX_BYTES]), file_size=size)
         header = parse_header(bytes(data[:length]), file_size=size)
     except FormatError as error:
         raise FormatError(f"{path!r}: {error}", hint=error.hint) from error
-    return AuditFile(path, data, header, pair_tensors(header))
+    return WeightFile(path, data, header, pair_tensors(header))
 
 
-def _config(files: tuple[AuditFile, ...]) -> AdapterConfig | None:
+def _config(files: tuple[WeightFile, ...]) -> AdapterConfig | None:
     for file in files:
         if PurePosixPath(file.path).name == _CONFIG_NAME:
             if len(file.data) > ADAPTER_CONFIG_BYTES:

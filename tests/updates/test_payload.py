@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 
 from registry.artifacts.archive import Member, tar_batches
+from registry.artifacts.notes import PayloadForm
+from registry.audits.audit import AuditSubject
 from registry.audits.catalog import BUILT_IN, load
-from registry.audits.subject import build_subject
-from registry.audits.task import PayloadForm
 from registry.errors import FormatError
 from registry.formats.findings import Verdict
+from registry.updates.payload import read_payload
 from tests.audits.conftest import lora_tensors, safetensors_bytes
 from tests.mutants import mutants
 
@@ -37,7 +38,7 @@ TAR = _tar(a_safetensors=RAW, b_safetensors=RAW, adapter_txt=CONFIG)
 
 def _build(data, form):
     view = memoryview(bytearray(data))
-    return build_subject(view, form, "a.safetensors", device="cpu", threads=1)
+    return read_payload(view, form, "a.safetensors")
 
 
 @pytest.mark.parametrize(("whole", "form"), [(RAW, PayloadForm.RAW), (TAR, PayloadForm.TAR)])
@@ -60,7 +61,7 @@ def test_mutated_files_raise_only_format_errors_and_no_audit_raises(data):
     except FormatError:
         return
     for spec in BUILT_IN:
-        load(spec.entry).run(subject)
+        load(spec.entry).run(AuditSubject(subject))
 
 
 @settings(max_examples=150, deadline=None)
@@ -70,7 +71,7 @@ def test_mutated_tars_raise_only_format_errors(data):
         subject = _build(data, PayloadForm.TAR)
     except FormatError:
         return
-    load(BUILT_IN[0].entry).run(subject)
+    load(BUILT_IN[0].entry).run(AuditSubject(subject))
 
 
 def test_all_weights_of_a_folder_are_looked_at():
@@ -87,9 +88,10 @@ def test_without_torch_three_audits_say_so_and_structure_still_works():
         "import sys; sys.modules['torch'] = None\n"
         "from registry.audits.catalog import BUILT_IN\n"
         "from registry.audits.child import run_one\n"
-        "from tests.audits.test_subject import RAW, _build\n"
-        "from registry.audits.task import PayloadForm\n"
-        "subject = _build(RAW, PayloadForm.RAW)\n"
+        "from tests.updates.test_payload import RAW, _build\n"
+        "from registry.artifacts.notes import PayloadForm\n"
+        "from registry.audits.audit import AuditSubject\n"
+        "subject = AuditSubject(_build(RAW, PayloadForm.RAW))\n"
         "for spec in BUILT_IN:\n"
         "    report = run_one(spec.rule, spec.entry, subject)\n"
         "    print(report.rule, report.verdict, [finding.advice for finding in report.findings])\n"

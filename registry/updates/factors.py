@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from registry.audits.tensors import as_matrix, view_tensor
 from registry.errors import FormatError
+from registry.updates.tensors import as_matrix, view_tensor
 
 if TYPE_CHECKING:
-    from registry.audits.audit import AuditFile, LocatedModule
     from registry.formats.safetensors import TensorInfo
+    from registry.updates.files import LocatedModule, WeightFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def update_of(located: LocatedModule) -> Update:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    file: AuditFile
+    file: WeightFile
     roles: dict[str, TensorInfo]
 
     def has(self, *names: str) -> bool:

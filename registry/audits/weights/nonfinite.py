@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.bits import LAYOUTS, chunks, largest_magnitude
 from registry.audits.reporting import build_report
-from registry.audits.tensors import view_tensor
 from registry.formats.findings import Coverage, Finding, Verdict
+from registry.updates.bits import LAYOUTS, chunks, largest_magnitude
+from registry.updates.tensors import view_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry.audits.audit import AuditFile, AuditSubject
+    from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
     from registry.formats.safetensors import TensorInfo
+    from registry.updates.files import WeightFile
 
 RULE = "nonfinite"
 # Above this a half-precision reader is one rounding away from infinity (its largest is 65504).
@@ -70,13 +71,13 @@ class NonfiniteAudit:
 class _Peak:
     """The largest magnitude in one tensor: a number, or 0 where there is a value that is none."""
 
-    file: AuditFile
+    file: WeightFile
     tensor: TensorInfo
     magnitude: float
     is_finite: bool
 
     @classmethod
-    def of(cls, file: AuditFile, tensor: TensorInfo) -> _Peak:
+    def of(cls, file: WeightFile, tensor: TensorInfo) -> _Peak:
         value = largest_magnitude(file, tensor)
         return cls(file, tensor, value or 0.0, is_finite=value is not None)
 
@@ -100,7 +101,7 @@ class _Peak:
             )
 
 
-def _count_nonfinite(file: AuditFile, tensor: TensorInfo) -> int:
+def _count_nonfinite(file: WeightFile, tensor: TensorInfo) -> int:
     values = view_tensor(file, tensor).flatten()
     return sum(int((~torch.isfinite(chunk.double())).sum()) for chunk in chunks(values))
 
@@ -110,7 +111,7 @@ def _values(tensor: TensorInfo) -> int:
 
 
 def _unread(
-    tensors: list[tuple[AuditFile, TensorInfo]], checked: list[tuple[AuditFile, TensorInfo]]
+    tensors: list[tuple[WeightFile, TensorInfo]], checked: list[tuple[WeightFile, TensorInfo]]
 ) -> Iterator[Finding]:
     """Return a finding for each dtype whose values were not looked at."""
     seen = {tensor.dtype for _, tensor in checked}

@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from registry.artifacts.classifying.alpha import CONFIG_SOURCE
+from registry.artifacts.classifying.applied_config import apply_configs
+from registry.artifacts.classifying.scales import SCALED_METHODS
 from registry.audits.reporting import build_report
-from registry.audits.scalars import SCALED_METHODS, pattern_value, read_scalar, scale_of
 from registry.formats.findings import Coverage, Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry.audits.audit import AuditFile, AuditSubject, LocatedModule
-    from registry.formats.adapter_config import AdapterConfig
+    from registry.artifacts.classifying.modules import AdapterModule
+    from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
+    from registry.updates.files import LocatedModule, WeightFile
 
 RULE = "structure"
 MAX_SCALE = 1e3
@@ -64,20 +67,20 @@ def _findings(subject: AuditSubject) -> Iterator[Finding]:
             "this is no adapter: see what it is with `loraseal inspect`",
         )
     for located in subject.modules:
-        yield from _module_findings(located, subject.config)
+        yield from _module_findings(located)
     for file in subject.files:
         yield from _other_tensors(file)
     yield from _config_findings(subject)
 
 
-def _module_findings(located: LocatedModule, config: AdapterConfig | None) -> Iterator[Finding]:
+def _module_findings(located: LocatedModule) -> Iterator[Finding]:
     module = located.module
     for fault in module.faults:
         yield Finding(RULE, Verdict.FAIL, fault, _ADVICE_FACTORS, module.name)
     if module.faults:
         return
     yield from _factor_findings(located)
-    yield from _scale_findings(located, config)
+    yield from _scale_findings(located)
 
 
 def _factor_findings(located: LocatedModule) -> Iterator[Finding]:
@@ -113,12 +116,11 @@ def _factor_findings(located: LocatedModule) -> Iterator[Finding]:
         )
 
 
-def _scale_findings(located: LocatedModule, config: AdapterConfig | None) -> Iterator[Finding]:
+def _scale_findings(located: LocatedModule) -> Iterator[Finding]:
     module = located.module
     if module.method not in SCALED_METHODS:
         return
-    alpha = module.find_tensor("alpha")
-    value = None if alpha is None else read_scalar(located.file, alpha)
+    value = located.stored_alpha
     if value is not None and not (math.isfinite(value) and value > 0):
         yield Finding(
             RULE,
@@ -128,7 +130,7 @@ def _scale_findings(located: LocatedModule, config: AdapterConfig | None) -> Ite
             module.name,
         )
         return
-    scale, _ = scale_of(located, config)
+    scale = located.factor
     if not abs(scale) <= MAX_SCALE:
         yield Finding(
             RULE,
@@ -139,7 +141,7 @@ def _scale_findings(located: LocatedModule, config: AdapterConfig | None) -> Ite
         )
 
 
-def _other_tensors(file: AuditFile) -> Iterator[Finding]:
+def _other_tensors(file: WeightFile) -> Iterator[Finding]:
     others = file.pairing.others if file.pairing is not None else ()
     if not others or file.pairing is None or not file.pairing.modules:
         return
@@ -168,16 +170,15 @@ def _config_findings(subject: AuditSubject) -> Iterator[Finding]:
             _ADVICE_CONFIG,
             "adapter_config.json",
         )
-    for located in subject.modules:
-        yield from _rank_findings(located, config)
+    names = [located.module.name for located in subject.modules]
+    applied = apply_configs(names, ((CONFIG_SOURCE, config),))
+    for located, said in zip(subject.modules, applied, strict=True):
+        yield from _rank_findings(located.module, None if said is None else said.rank)
 
 
-def _rank_findings(located: LocatedModule, config: AdapterConfig) -> Iterator[Finding]:
-    module = located.module
-    if module.method not in ("lora", "dora") or module.rank is None or config.r is None:
+def _rank_findings(module: AdapterModule, expected: int | None) -> Iterator[Finding]:
+    if module.method not in ("lora", "dora") or module.rank is None or expected is None:
         return
-    special = pattern_value(config.rank_pattern, module.name)
-    expected = config.r if special is None else int(special)
     if module.rank != expected:
         yield Finding(
             RULE,

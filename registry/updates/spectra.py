@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.audits.factors import Kronecker, LowRank, NoSpectrum, update_of
-from registry.audits.gram import (
+from registry.errors import FormatError
+from registry.updates.factors import Kronecker, LowRank, NoSpectrum, update_of
+from registry.updates.gram import (
     COARSE,
     FINE,
     Arithmetic,
@@ -15,13 +16,11 @@ from registry.audits.gram import (
     kronecker_values,
     singular_values,
 )
-from registry.audits.scalars import scale_of
-from registry.errors import FormatError
 
 if TYPE_CHECKING:
     import torch
 
-    from registry.audits.audit import AuditSubject, LocatedModule
+    from registry.updates.files import LocatedModule, Payload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,21 +43,22 @@ class ModuleSpectrum:
     is_fault: bool = False
 
 
-def measure(subject: AuditSubject) -> tuple[ModuleSpectrum, ...]:
-    """Return the spectrum of every module of `subject`, in the order of its modules."""
-    return _Measurement(subject).run()
+def measure(payload: Payload, device: str = "cpu") -> tuple[ModuleSpectrum, ...]:
+    """Return the spectrum of every module of `payload`, in the order of its modules."""
+    return _Measurement(payload, device).run()
 
 
 class _Measurement:
     """One pass over all modules; low-rank ones are gathered by rank and solved together."""
 
-    def __init__(self, subject: AuditSubject) -> None:
-        self._subject = subject
-        self._results: list[ModuleSpectrum | None] = [None] * len(subject.modules)
+    def __init__(self, payload: Payload, device: str) -> None:
+        self._modules = payload.modules
+        self._device = device
+        self._results: list[ModuleSpectrum | None] = [None] * len(payload.modules)
         self._stacks: dict[tuple[int, Arithmetic], GramStack] = {}
 
     def run(self) -> tuple[ModuleSpectrum, ...]:
-        for number, located in enumerate(self._subject.modules):
+        for number, located in enumerate(self._modules):
             try:
                 self._take(number, located)
             except FormatError as error:
@@ -84,7 +84,7 @@ class _Measurement:
             self._put(number, singular_values(update), "qr")
         else:
             # On an accelerator float64 costs little and float32 may be cut short to TF32.
-            on_cpu = self._subject.device == "cpu"
+            on_cpu = self._device == "cpu"
             self._gather(number, update, COARSE if on_cpu else FINE)
 
     def _gather(self, number: int, update: LowRank, arithmetic: Arithmetic) -> None:
@@ -93,7 +93,7 @@ class _Measurement:
             raise FormatError("rank is 0")
         stack = self._stacks.get((rank, arithmetic))
         if stack is None:
-            stack = GramStack(rank, self._subject.device, arithmetic)
+            stack = GramStack(rank, self._device, arithmetic)
             self._stacks[rank, arithmetic] = stack
         stack.add(number, update)
         if stack.is_full:
@@ -106,7 +106,7 @@ class _Measurement:
                 self._put(solved.number, solved.values, way)
                 continue
             # The factors were not kept: of many modules at once they could be larger than the file.
-            update = update_of(self._subject.modules[solved.number])
+            update = update_of(self._modules[solved.number])
             if not isinstance(update, LowRank):
                 continue
             if stack.arithmetic is COARSE:
@@ -115,14 +115,13 @@ class _Measurement:
                 self._put(solved.number, singular_values(update), "qr")
 
     def _put(self, number: int, values: torch.Tensor, way: str) -> None:
-        located = self._subject.modules[number]
-        scale, stated = scale_of(located, self._subject.config)
+        located = self._modules[number]
         self._results[number] = ModuleSpectrum(
             place=place_of(located),
-            values=values * abs(scale),
+            values=values * abs(located.factor),
             way=way,
-            scale=scale,
-            scale_stated=stated,
+            scale=located.factor,
+            scale_stated=located.is_stated,
             direction_only=located.module.find_tensor("magnitude") is not None,
         )
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from registry.audits.spectra import measure  # noqa: E402 - needs torch
+from registry.updates.spectra import measure  # noqa: E402 - needs torch
 
 NAME = "lora_unet_mid_block_attentions_0_proj_in"
 
@@ -19,7 +19,7 @@ def _spectrum(subject_of, **factors):
     tensors = {
         f"{NAME}.{role.replace('__', '.')}": _content(value) for role, value in factors.items()
     }
-    [spectrum] = measure(subject_of(tensors))
+    [spectrum] = measure(subject_of(tensors).payload)
     return spectrum
 
 

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.bits import LAYOUTS, largest_magnitude
 from registry.audits.reporting import build_report
-from registry.audits.tensors import view_tensor
 from registry.formats.findings import Coverage, Finding, Verdict
+from registry.updates.bits import LAYOUTS, largest_magnitude
+from registry.updates.tensors import view_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry.audits.audit import AuditSubject, LocatedModule
-    from registry.audits.spectra import ModuleSpectrum
+    from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
     from registry.formats.safetensors import TensorInfo
+    from registry.updates.files import LocatedModule
+    from registry.updates.spectra import ModuleSpectrum
 
 RULE = "dead_modules"
 REVIEW_PERCENT = 10

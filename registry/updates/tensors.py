@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.scalars import tensor_bytes
 from registry.errors import FormatError
+from registry.updates.files import tensor_bytes
 
 if TYPE_CHECKING:
-    from registry.audits.audit import AuditFile
     from registry.formats.safetensors import TensorInfo
+    from registry.updates.files import WeightFile
 
 FLOAT_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -34,7 +34,7 @@ BIT_DTYPES: dict[int, torch.dtype] = {
 }
 
 
-def view_tensor(file: AuditFile, info: TensorInfo) -> torch.Tensor:
+def view_tensor(file: WeightFile, info: TensorInfo) -> torch.Tensor:
     """Return the tensor as a view of the payload; its dtype must be one of `FLOAT_DTYPES`.
 
     Raises:
@@ -46,7 +46,7 @@ def view_tensor(file: AuditFile, info: TensorInfo) -> torch.Tensor:
     return _view(tensor_bytes(file, info), dtype).view(info.shape)
 
 
-def view_bits(file: AuditFile, info: TensorInfo, width_bytes: int) -> torch.Tensor:
+def view_bits(file: WeightFile, info: TensorInfo, width_bytes: int) -> torch.Tensor:
     """Return the bytes of the tensor as one row of signed integers of `width_bytes` each."""
     return _view(tensor_bytes(file, info), BIT_DTYPES[width_bytes])
 

@@ -1,0 +1,1 @@
+"""Audits of the weights: one file per audit, with its page in docs/audits/."""

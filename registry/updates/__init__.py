@@ -1,0 +1,1 @@
+"""What each module of an opened payload adds to its layer, as algebra: views, factors, spectra."""
