@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from registry.audits.context import NO_CONTEXT, AuditContext
 from registry.formats.findings import Verdict
 
 if TYPE_CHECKING:
@@ -52,12 +53,14 @@ def worst_of(findings: Iterable[Finding]) -> Verdict:
 class AuditSubject:
     """One opened payload, and what its audits may use.
 
-    `threads` is how many CPU threads an audit may use; `device` a torch device name.
+    `threads` is how many CPU threads an audit may use; `device` a torch device name; `context` what
+    the parent lends beside the payload.
     """
 
     payload: Payload
     device: str = "cpu"
     threads: int = 1
+    context: AuditContext = NO_CONTEXT
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import worst
 from registry.audits.catalog import DEFAULT_RULES
+from registry.audits.details import NO_DETAILS, AuditDetails
 
 if TYPE_CHECKING:
     from registry.formats.findings import AuditReport, Verdict
@@ -62,7 +63,7 @@ class AuditRun:
 
     `death` is set when the child did not finish, `broken` when the payload is not what its form
     says. `confinement` names what the child had given up; `peak_bytes` is its largest resident size
-    seen.
+    seen; `details` are the numbers behind the reports.
     """
 
     reports: tuple[AuditReport, ...]
@@ -70,6 +71,7 @@ class AuditRun:
     broken: str | None = None
     confinement: tuple[tuple[str, str], ...] = ()
     peak_bytes: int = 0
+    details: AuditDetails = NO_DETAILS
 
     @property
     def verdict(self) -> Verdict:
