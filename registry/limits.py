@@ -79,10 +79,14 @@ WRAPPED_KEY_BYTES = 4 * 1024
 SUBJECT_KEYS_CACHED = 4096
 
 # What an audit child may say (it has parsed a hostile payload: its words are outside input).
-AUDIT_RESULT_BYTES = 4 * 1024 * 1024
+AUDIT_RESULT_BYTES = 24 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
+# What is lent to it: features of so many other adapters of its kind at most.
+AUDIT_PEERS = 2_000
+AUDIT_FEATURES = 512
+AUDIT_CONTEXT_BYTES = 48 * 1024 * 1024
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.

@@ -7,6 +7,15 @@ details must not depend on the last bits of one machine's arithmetic.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Wanted(StrEnum):
+    """Which details a caller wants back; each costs time and room."""
+
+    MODULES = "modules"
+    FEATURES = "features"
+    SKETCH = "sketch"
 
 
 @dataclass(frozen=True, slots=True)
