@@ -54,13 +54,14 @@ class AuditSubject:
     """One opened payload, and what its audits may use.
 
     `threads` is how many CPU threads an audit may use; `device` a torch device name; `context` what
-    the parent lends beside the payload.
+    the parent lends beside the payload; `deterministic` asks for spectra with a digest.
     """
 
     payload: Payload
     device: str = "cpu"
     threads: int = 1
     context: AuditContext = NO_CONTEXT
+    deterministic: bool = False
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -86,7 +87,7 @@ class AuditSubject:
         """
         from registry.updates.spectra import measure  # late: it loads torch
 
-        return measure(self.payload, self.device)
+        return measure(self.payload, self.device, deterministic=self.deterministic)
 
 
 class Audit(Protocol):

@@ -42,7 +42,7 @@ BUILT_IN: tuple[AuditSpec, ...] = (
     AuditSpec("structure", "1", "registry.audits.weights.structure:StructureAudit"),
     AuditSpec("nonfinite", "1", "registry.audits.weights.nonfinite:NonfiniteAudit"),
     AuditSpec("dead_modules", "1", "registry.audits.weights.dead_modules:DeadModulesAudit"),
-    AuditSpec("spectrum", "1", "registry.audits.weights.spectrum:SpectrumAudit"),
+    AuditSpec("spectrum", "2", "registry.audits.weights.spectrum:SpectrumAudit"),
 )
 DEFAULT_RULES: tuple[str, ...] = tuple(spec.rule for spec in BUILT_IN)
 
