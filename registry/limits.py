@@ -83,6 +83,15 @@ AUDIT_RESULT_BYTES = 4 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
+# Its numbers: modules, singular values of one and of all, features, characters of one name; the
+# sketch in bytes. Together they stay below what a child may say.
+AUDIT_DETAIL_MODULES = 8_192
+AUDIT_DETAIL_VALUES = 256
+AUDIT_DETAIL_VALUES_IN_ALL = 98_304
+AUDIT_DETAIL_FEATURES = 256
+AUDIT_DETAIL_NAME_CHARS = 600
+AUDIT_DETAIL_NAMES_CHARS_IN_ALL = 768 * 1024
+AUDIT_SKETCH_BYTES = 1024 * 1024
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.
