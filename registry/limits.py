@@ -79,14 +79,22 @@ WRAPPED_KEY_BYTES = 4 * 1024
 SUBJECT_KEYS_CACHED = 4096
 
 # What an audit child may say (it has parsed a hostile payload: its words are outside input).
-AUDIT_RESULT_BYTES = 24 * 1024 * 1024
+AUDIT_RESULT_BYTES = 8 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
+# Its numbers: modules, singular values of one and of all, features, characters of one name; the
+# sketch in bytes. Together they stay below what a child may say.
+AUDIT_DETAIL_MODULES = 8_192
+AUDIT_DETAIL_VALUES = 256
+AUDIT_DETAIL_VALUES_IN_ALL = 98_304
+AUDIT_DETAIL_FEATURES = 256
+AUDIT_DETAIL_NAME_CHARS = 600
+AUDIT_DETAIL_NAMES_CHARS_IN_ALL = 768 * 1024
+AUDIT_SKETCH_BYTES = 1024 * 1024
 # What is lent to it: features of so many other adapters of its kind at most.
-AUDIT_PEERS = 2_000
-AUDIT_FEATURES = 512
-AUDIT_CONTEXT_BYTES = 48 * 1024 * 1024
+AUDIT_PEERS = 1_000
+AUDIT_CONTEXT_BYTES = 16 * 1024 * 1024
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.

@@ -13,7 +13,12 @@ from registry.audits.context import PeerGroup
 from registry.errors import FormatError
 from registry.formats.canonical import dump_canonical, parse_canonical
 from registry.formats.fields import Fields
-from registry.limits import AUDIT_CONTEXT_BYTES, AUDIT_FEATURES, AUDIT_PEERS, AUDIT_TEXT_CHARS
+from registry.limits import (
+    AUDIT_CONTEXT_BYTES,
+    AUDIT_DETAIL_FEATURES,
+    AUDIT_PEERS,
+    AUDIT_TEXT_CHARS,
+)
 
 if TYPE_CHECKING:
     from registry.audits.task import Lent
@@ -50,7 +55,7 @@ def lent_from_bytes(data: bytes) -> tuple[PeerGroup | None, bytes | None]:
 def _peers(value: Json) -> PeerGroup:
     fields = Fields.of(value, "peer group")
     fields.exactly("label", "names", "rows")
-    names = tuple(str(name) for name in fields.items("names", most=AUDIT_FEATURES))
+    names = tuple(str(name) for name in fields.items("names", most=AUDIT_DETAIL_FEATURES))
     rows = tuple(_row(row, len(names)) for row in fields.items("rows", most=AUDIT_PEERS))
     return PeerGroup(fields.text("label", max_chars=AUDIT_TEXT_CHARS), names, rows)
 

@@ -15,6 +15,7 @@ from registry.cli.output import emit, followed, guarded, json_option, say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registry.audits.report_page.words import Language
     from registry.audits.task import AuditRun, AuditTask
     from registry.formats.findings import AuditReport
 
@@ -36,10 +37,30 @@ _CAVEAT = "These audits describe the weights; they do not show that an adapter i
 @click.option(
     "--seconds", default=600.0, show_default=True, help="Time limit of the audit process."
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    metavar="OUT.html",
+    help="Also write a page with pictures, readable by you only; must not exist yet.",
+)
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Language of the page.",
+)
 @json_option
 @guarded
 def audit_command(
-    path: Path, rules: tuple[str, ...], device: str, seconds: float, *, as_json: bool
+    path: Path,
+    rules: tuple[str, ...],
+    device: str,
+    seconds: float,
+    report: Path | None,
+    lang: Language,
+    *,
+    as_json: bool,
 ) -> None:
     """Audit the weights in PATH, a .safetensors file or a PEFT adapter folder.
 
@@ -49,11 +70,16 @@ def audit_command(
     from registry.audits.catalog import DEFAULT_RULES
     from registry.audits.runner import WorkerOptions, run_audits
     from registry.audits.task import AuditLimits
+    from registry.durable import refuse_existing
     from registry.errors import FormatError
 
+    if report is not None:
+        refuse_existing(report)  # before minutes of work
     task = open_task(followed(path), rules or DEFAULT_RULES)
     try:
         run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
+        if report is not None:
+            _write_page(report, run, task, lang)
     finally:
         os.close(task.payload)
     if run.broken is not None:
@@ -62,6 +88,13 @@ def audit_command(
     if run.death is not None:
         say(f"loraseal: the audit process did not finish: {run.death.detail}")
     sys.exit(exit_code(run))
+
+
+def _write_page(target: Path, run: AuditRun, task: AuditTask, lang: Language) -> None:
+    from registry.cli.audit_report import digest_lines, write_report
+
+    write_report(target, run, task, digest=digest_lines(task), lang=lang)
+    say(f"loraseal: the report was written to {str(target)!r}")
 
 
 def open_task(path: Path, rules: tuple[str, ...]) -> AuditTask:

@@ -1,0 +1,1 @@
+"""What the audits saw, as one HTML file that a person reads: no script, nothing fetched, two languages."""
