@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,13 @@ import torch
 
 from registry.artifacts.reading import SourceChangedError, open_source
 from registry.audits import base_cache
-from registry.audits.base_names import COMPONENTS, FLAT_NAMES
+from registry.audits.base_names import (
+    COMPONENTS,
+    FLAT_NAMES,
+    BaseLayer,
+    adapter_modules,
+    is_layer,
+)
 from registry.durable import atomic_write
 from registry.errors import FormatError, NotFoundError, naming
 from registry.formats.canonical import dump_canonical
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from registry.formats.safetensors import SafetensorsHeader
 
 MAX_SIDE = 8192  # the smaller side of a weight; the cost grows with its cube
+_MATRIX = 2
 _BLOCK = 2048
 _READ_BYTES = 2**28
 _NO_DIRECTION = 1e-7  # of the largest value: what float64 can tell of it from a Gram matrix
@@ -69,19 +77,31 @@ class BuiltBase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Rows of one tensor that make one part; `shape` is that of the part, flattened and upright."""
+class _Layer:
+    """One tensor of an open file, from byte `start` on."""
 
     source: Source
     start: int
-    info: TensorInfo
+    layer: BaseLayer
+    is_transposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of one layer that make one part of the cache."""
+
+    of: _Layer
     name: str
     rows: range
-    shape: tuple[int, int]
-    is_transposed: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and columns with the kernel flattened."""
+        return len(self.rows), self.of.layer.inputs * self.of.layer.kernel
 
     @property
     def smaller(self) -> int:
+        """The number of singular values."""
         return min(self.shape)
 
 
@@ -125,16 +145,14 @@ def build_base_cache(
         LorasealError: unreadable, changed while it was read; disk full and the like.
     """
     with contextlib.ExitStack() as stack:
-        sources, pieces, skipped = [], [], 0
+        sources: list[Source] = []
+        layers: list[_Layer] = []
         for file in files:
             with naming(file.path):
                 source = stack.enter_context(open_source(file.path))
-                header = _header(source)
-                found, left_out = _pieces(file, source, header, names)
+                layers += _layers(file, source, _header(source))
             sources.append(source)
-            pieces += found
-            skipped += left_out
-        _refuse_repeats(pieces)
+        pieces, skipped = _pieces(layers, names)
         hashed = tuple((_sha256(source), source.size) for source in sources)
         facts = base_cache.BaseFacts(names.version, hashed, len(pieces), skipped)
         head = _head(pieces, facts)
@@ -159,7 +177,8 @@ def decompose(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     values, vectors = squares.flip(0).clamp_min(0).sqrt(), vectors.flip(1)
     if upright:
         return vectors, values
-    left = torch.cat([block.double() @ vectors for block in weight.split(_BLOCK)])
+    blocks = torch.split(weight, _BLOCK)
+    left = torch.cat([block.double() @ vectors for block in blocks])
     lengths = torch.linalg.vector_norm(left, dim=0)
     is_direction = lengths > _NO_DIRECTION * lengths.max()
     return torch.where(is_direction, left / lengths, 0.0), values
@@ -167,7 +186,7 @@ def decompose(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _gram(wide: torch.Tensor) -> torch.Tensor:
     total = torch.zeros((wide.shape[0],) * 2, dtype=torch.float64, device=wide.device)
-    for block in wide.split(_BLOCK, dim=1):
+    for block in torch.split(wide, _BLOCK, dim=1):
         widened = block.double()
         total.addmm_(widened, widened.T)
     return total
@@ -186,38 +205,29 @@ def _header(source: Source) -> SafetensorsHeader:
     return parse_header(source.read_at(0, length), file_size=source.size)
 
 
-def _pieces(
-    file: BaseFile, source: Source, header: SafetensorsHeader, names: Naming
-) -> tuple[list[_Piece], int]:
-    """Return the parts in one file, and how many weights are too large."""
-    pieces, skipped = [], 0
+def _layers(file: BaseFile, source: Source, header: SafetensorsHeader) -> Iterator[_Layer]:
+    """Yield the layers in one file that adapters change."""
     for info in header.tensors:
-        if len(info.shape) < 2 or 0 in info.shape:  # noqa: PLR2004 - a matrix at least
+        if len(info.shape) < _MATRIX or 0 in info.shape or not is_layer(info.name):
             continue
-        is_transposed = len(info.shape) == 2 and info.name.endswith(_TRANSPOSED)  # noqa: PLR2004
-        outputs = info.shape[1] if is_transposed else info.shape[0]
-        entries = _entries(info)
-        for part in names.of_weight(file.component, info.name, outputs):
-            _check_dtype(info)
-            rows = part.rows if part.rows is not None else range(outputs)
-            piece = _Piece(
-                source,
-                header.header_bytes + info.start,
-                info,
-                part.name,
-                rows,
-                (len(rows), entries // outputs),
-                is_transposed,
-            )
-            if piece.smaller > MAX_SIDE:
-                skipped += 1
-            else:
-                pieces.append(piece)
-    return pieces, skipped
+        _check_dtype(info)
+        is_transposed = len(info.shape) == _MATRIX and info.name.endswith(_TRANSPOSED)
+        outputs, inputs = info.shape[:2][::-1] if is_transposed else info.shape[:2]
+        layer = BaseLayer(file.component, info, outputs, inputs, math.prod(info.shape[2:]))
+        yield _Layer(source, header.header_bytes + info.start, layer, is_transposed)
 
 
-def _entries(info: TensorInfo) -> int:
-    return (info.end - info.start) * BYTE_BITS // DTYPE_BITS[info.dtype]
+def _pieces(layers: Sequence[_Layer], names: Naming) -> tuple[list[_Piece], int]:
+    """Return the parts of all layers, and how many are too large to decompose."""
+    named = names.of_modules(adapter_modules([one.layer for one in layers]))
+    pieces = [
+        _Piece(one, part.name, part.rows if part.rows is not None else range(one.layer.outputs))
+        for one, parts in zip(layers, named, strict=True)
+        for part in parts
+    ]
+    small = [piece for piece in pieces if piece.smaller <= MAX_SIDE]
+    _refuse_repeats(small)
+    return small, len(pieces) - len(small)
 
 
 def _check_dtype(info: TensorInfo) -> None:
@@ -253,7 +263,7 @@ def _head(pieces: Sequence[_Piece], facts: base_cache.BaseFacts) -> bytes:
     for piece in pieces:
         outputs, inputs = piece.shape
         for role, dtype, shape in (
-            (base_cache.WEIGHT, piece.info.dtype, (outputs, inputs)),
+            (base_cache.WEIGHT, piece.of.layer.info.dtype, (outputs, inputs)),
             (base_cache.LEFT, base_cache.LEFT_DTYPE, (outputs, piece.smaller)),
             (base_cache.VALUES, base_cache.VALUES_DTYPE, (piece.smaller,)),
         ):
@@ -281,7 +291,7 @@ def _written(
     yield head
     for done, piece in enumerate(pieces, start=1):
         weight = _weight(piece)
-        with naming(piece.source.path):
+        with naming(piece.of.source.path):
             left, values = decompose(weight.to(device))
         yield _bytes(weight)
         yield _bytes(left.half().cpu())
@@ -293,12 +303,14 @@ def _written(
 
 def _weight(piece: _Piece) -> torch.Tensor:
     """Return the part's weight (outputs, inputs) on the CPU, of its stored type."""
-    shape = (piece.info.shape[0], _entries(piece.info) // piece.info.shape[0])
-    row_bytes = shape[1] * DTYPE_BITS[piece.info.dtype] // BYTE_BITS
-    rows = range(shape[0]) if piece.is_transposed else piece.rows
-    data = _read(piece.source, piece.start + rows.start * row_bytes, len(rows) * row_bytes)
-    matrix = torch.frombuffer(data, dtype=FLOAT_DTYPES[piece.info.dtype]).view(len(rows), shape[1])
-    if piece.is_transposed:
+    one, info = piece.of, piece.of.layer.info
+    height = info.shape[0]
+    width = math.prod(info.shape[1:])
+    row_bytes = width * DTYPE_BITS[info.dtype] // BYTE_BITS
+    rows = range(height) if one.is_transposed else piece.rows
+    data = _read(one.source, one.start + rows.start * row_bytes, len(rows) * row_bytes)
+    matrix = torch.frombuffer(data, dtype=FLOAT_DTYPES[info.dtype]).view(len(rows), width)
+    if one.is_transposed:
         matrix = matrix[:, piece.rows.start : piece.rows.stop].T
     return matrix.contiguous()
 

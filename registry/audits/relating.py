@@ -103,11 +103,10 @@ class _Frame:
 
     def apply(self, block: torch.Tensor) -> torch.Tensor:
         along, across = self.inside.T @ block, self.crossed.T @ block
-        return (
-            self.squares[:, None] * block
-            + self.crossed @ along
-            + self.inside @ (across + self.gram @ along)
-        )
+        image: torch.Tensor = self.squares[:, None] * block
+        image += self.crossed @ along
+        image = image + self.inside @ (across + self.gram @ along)
+        return image
 
 
 def _frame(up: torch.Tensor, down: torch.Tensor, base: BaseWeight) -> _Frame:
