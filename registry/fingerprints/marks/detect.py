@@ -94,9 +94,7 @@ class Detection:
         return max(self.spread_z, self.gauge_z)
 
 
-def detect(
-    original: Payload, suspect: Payload, seed: bytes, parts: Parts = own_parts
-) -> Detection:
+def detect(original: Payload, suspect: Payload, seed: bytes, parts: Parts = own_parts) -> Detection:
     """Return how well the mark of `seed` explains `suspect`; see `compare` and `weigh`."""
     return weigh(compare(study(original), suspect, parts), seed)
 
@@ -218,7 +216,9 @@ def _gather(rank: int, group: list[_Compared]) -> RankEvidence:
             carries[number, :count, :count] = 1 - torch.eye(count)
         if len(one.windows):
             # A module that was not merged has one window: it counts with each of the others.
-            padded = torch.cat([one.windows, one.windows[-1:].expand(most - len(one.windows), -1, -1)])
+            padded = torch.cat(
+                [one.windows, one.windows[-1:].expand(most - len(one.windows), -1, -1)]
+            )
             turned[number, :, :count] = padded
             turns[number] = one.basis.turns
     keys = tuple(one.basis.key for one in group)
