@@ -15,6 +15,7 @@ SYMMETRY = (
     "the scheme is symmetric: whoever holds the registry's master secret could have made this mark. "
     "The commitment in the log shows only that the seed was fixed at delivery"
 )
+COPY = "a mark names a copy, not a person: a copy that was taken from its recipient bears it too"
 SILENCE = "no recipient reaches the threshold, which says nothing of whose copy it was made from"
 
 
@@ -30,7 +31,8 @@ class Named:
 class Verdict:
     """The recipients that reach `threshold`, strongest first; several where copies were mixed.
 
-    If none of the copies of all `recipients` was used, the chance that anyone is named is at most `alpha`.
+    The chance that any of the `recipients` whose copies were not used is among them is at most `alpha`, for one
+    suspect: who tests many suspects has to share it out among them.
     """
 
     named: tuple[Named, ...]
@@ -48,6 +50,7 @@ class Verdict:
                 f"{self.recipients} recipients reaches this is at most {self.alpha:g}"
                 for one in self.named
             ),
+            COPY,
             SYMMETRY,
         )
 

@@ -101,7 +101,7 @@ def study_module(located: LocatedModule, occurrence: int, device: str) -> Studie
         return _decompose(located, occurrence, update, device)
     except FormatError:
         return Left("its factors do not fit together")
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # torch's own stubs leave it out
         return Left("its update cannot be decomposed")
 
 
@@ -115,17 +115,18 @@ def _objection(located: LocatedModule) -> str:
     roles = dict(module.tensors)
     if not {"down", "up"} <= roles.keys():
         return "its factors are stored in another form"
-    if roles.keys() - _ROLES:
-        return f"{min(roles.keys() - _ROLES)} beside its factors"
-    odd = {roles[role].dtype for role in ("down", "up")} - _DTYPES
-    if odd:
-        return f"stored as {min(odd)}"
+    others = roles.keys() - _ROLES
+    if others:
+        return f"{min(others)} beside its factors"
+    return _objection_to_numbers(located, {roles[role].dtype for role in ("down", "up")})
+
+
+def _objection_to_numbers(located: LocatedModule, dtypes: set[str]) -> str:
+    rank = located.module.rank
+    if dtypes - _DTYPES:
+        return f"stored as {min(dtypes - _DTYPES)}"
     if not math.isfinite(located.factor) or located.factor == 0:
         return "its scale is 0 or no number"
-    return _objection_to_rank(module.rank)
-
-
-def _objection_to_rank(rank: int | None) -> str:
     if rank is None or rank > MOST_RANK:
         return f"rank beyond {MOST_RANK}"
     return "rank 1" if rank < _LEAST_DIRECTIONS else ""

@@ -70,9 +70,11 @@ class Tally:
         self.largest = 0.0
 
     def leave(self, reason: str) -> None:
+        """Count a module that stays as it is."""
         self.left[reason] += 1
 
     def take(self, basis: ModuleBasis, change: Change | None, options: MarkOptions) -> None:
+        """Count a module that was marked, or that was to be and could not be stored."""
         if change is None:
             self.leave("its numbers do not survive being stored again")
             return
