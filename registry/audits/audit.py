@@ -16,6 +16,7 @@ from registry.formats.findings import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from registry.fingerprints.parts import CanonicalPart
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.findings import AuditReport, Finding
     from registry.updates.files import LocatedModule, Payload, WeightFile
@@ -77,6 +78,18 @@ class AuditSubject:
     def modules(self) -> tuple[LocatedModule, ...]:
         """Every recognised module of every file, in file order."""
         return self.payload.modules
+
+    @cached_property
+    def parts(self) -> tuple[tuple[CanonicalPart, ...], ...]:
+        """The canonical layers that each module changes, in the order of the modules."""
+        from registry.fingerprints.names import canonical_parts  # late: most audits need none
+
+        return canonical_parts(self.payload)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The class of every module (`attn.q`, ...): of a fused one that of its first part."""
+        return tuple(own[0].kind if own else "" for own in self.parts)
 
     @cached_property
     def spectra(self) -> tuple[ModuleSpectrum, ...]:

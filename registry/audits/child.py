@@ -25,6 +25,8 @@ from registry.audits.context import AuditContext
 from registry.audits.context_wire import lent_from_bytes
 from registry.audits.control import Message, WorkerGoneError, receive_message, send_message
 from registry.audits.details import Wanted
+from registry.audits.details_wire import details_to_json
+from registry.audits.measuring import measure_details
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.sealed_memory import map_memory
@@ -36,12 +38,20 @@ if TYPE_CHECKING:
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
-_PRELOADED = ("registry.updates.payload", "registry.audits.weights.structure")
+_PRELOADED = (
+    "registry.updates.payload",
+    "registry.audits.weights.structure",
+    "registry.fingerprints.names",
+)
 _PRELOADED_TORCH = (
     "torch",
     "registry.audits.weights.nonfinite",
     "registry.audits.weights.dead_modules",
     "registry.audits.weights.spectrum",
+    "registry.audits.detailing",
+    "registry.audits.features",
+    "registry.fingerprints.index",
+    "registry.fingerprints.sketching",
 )
 _FAILED_STATUS = 1
 
@@ -178,6 +188,9 @@ def _audit(job: _Job, given: _Given) -> None:
         return
     for rule, entry in job.entries:
         _say(words, {"report": report_to_json(run_one(rule, entry, subject))})
+    if job.wanted:
+        for line in _details(subject, job.wanted):
+            _say(words, line)
 
 
 def _subject(job: _Job, given: _Given) -> AuditSubject:
@@ -189,6 +202,15 @@ def _subject(job: _Job, given: _Given) -> AuditSubject:
     base = None if given.base is None else map_memory(given.base)
     payload = read_payload(map_memory(given.payload), job.form, job.name)
     return AuditSubject(payload, job.device, job.threads, AuditContext(peers, base, key))
+
+
+def _details(subject: AuditSubject, wanted: frozenset[Wanted]) -> list[dict[str, Json]]:
+    """Return the lines of what was wanted, or the one that says why there are none."""
+    try:
+        return details_to_json(measure_details(subject, wanted))
+    except Exception as error:
+        # Reports stand without their numbers; what reads them is told.
+        return [{"no_details": clean_text(f"stopped with {type(error).__name__}")}]
 
 
 def run_one(rule: str, entry: str, subject: AuditSubject) -> AuditReport:

@@ -56,12 +56,17 @@ class CohortPosition:
 
 @dataclass(frozen=True, slots=True)
 class AuditDetails:
-    """Everything measured of one adapter. `sketch` is the keyed sketch, "" where none was asked for."""
+    """Everything measured of one adapter. `sketch` is the keyed sketch and `code` its 2,048-bit code.
+
+    Both are empty where none was asked for. `absent` says why nothing of this could be measured.
+    """
 
     modules: tuple[ModuleDetail, ...] = ()
     features: tuple[tuple[str, str], ...] = ()
     position: CohortPosition | None = None
     sketch: bytes = b""
+    code: bytes = b""
+    absent: str = ""
 
 
 NO_DETAILS = AuditDetails()

@@ -21,7 +21,7 @@ import torch
 from registry.audits.top_vectors import TopVectors, top_vectors
 from registry.errors import FormatError
 from registry.updates.factors import LowRank
-from registry.updates.gram import singular_values
+from registry.updates.values import singular_values
 
 if TYPE_CHECKING:
     from registry.audits.base_cache import BaseWeight
@@ -105,8 +105,7 @@ class _Frame:
         along, across = self.inside.T @ block, self.crossed.T @ block
         image: torch.Tensor = self.squares[:, None] * block
         image += self.crossed @ along
-        image = image + self.inside @ (across + self.gram @ along)
-        return image
+        return image + self.inside @ (across + self.gram @ along)
 
 
 def _frame(up: torch.Tensor, down: torch.Tensor, base: BaseWeight) -> _Frame:

@@ -16,7 +16,8 @@ from registry.errors import FormatError
 from registry.fingerprints.projections import WIDTH_LIMIT, Projections
 from registry.fingerprints.signs import hashed_name, key_id_of
 from registry.fingerprints.sketch import SKETCH_PARTS, K, Omissions, Sketch, build_sketch
-from registry.updates.factors import Full, Kronecker, LowRank, NoSpectrum, update_of, widen
+from registry.updates.factors import Full, Kronecker, LowRank, NoSpectrum, update_of
+from registry.updates.tensors import widen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,8 +20,8 @@ from registry.audits.relating import COSINE, TOP, relate_full, relate_low_rank
 from registry.audits.reporting import build_report
 from registry.errors import FormatError
 from registry.formats.findings import Coverage, Finding, Verdict
-from registry.updates.factors import Full, Kronecker, LowRank, update_of, widen
-from registry.updates.tensors import as_matrix, view_tensor
+from registry.updates.factors import Full, Kronecker, LowRank, update_of
+from registry.updates.tensors import view_tensor, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,10 +167,9 @@ def _update(located: LocatedModule) -> _Update:
     Raises:
         FormatError: a method that has none without the base's own forward pass, or one too large.
     """
-    difference = located.module.find_tensor("diff")
-    if located.module.method == "full" and difference is not None:
-        return widen(as_matrix(view_tensor(located.file, difference)))
     update = update_of(located)
+    if isinstance(update, Full):
+        return widen(update.matrix) * located.factor
     if isinstance(update, LowRank):
         return LowRank(widen(update.up) * located.factor, widen(update.down))
     if isinstance(update, Kronecker):
