@@ -323,7 +323,7 @@ def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
     with naming(path):
         policy = parse_policy(path.read_bytes())
     # Now, not when the first artifact comes: it would wait for an audit that there is not.
-    find_specs(policy.required)
+    find_specs(policy.rules)
     return policy
 
 

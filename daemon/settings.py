@@ -68,12 +68,16 @@ class PublicSettings(_Strict):
 
 
 class AuditSettings(_Strict):
-    """Bounds of the audit child. Memory is resident memory, watched by the parent."""
+    """Bounds of the audit child. Memory is resident memory, watched by the parent.
+
+    `bases` names for a model family (as `inspect` shows it) the base model's cache: `base add`.
+    """
 
     device: Literal["cpu", "cuda"] = "cpu"
     wall_seconds: float = Field(default=900.0, gt=0)
     memory_bytes: int = Field(default=8 * 1024**3, ge=512 * 1024**2)
     deaths_allowed: int = Field(default=3, ge=1, le=10)
+    bases: dict[str, Name] = Field(default_factory=dict)
 
 
 class DeliverySettings(_Strict):

@@ -29,7 +29,7 @@ from registry.audits.details_wire import details_to_json
 from registry.audits.measuring import measure_details
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
-from registry.audits.sealed_memory import map_memory
+from registry.audits.sealed_memory import map_memory, map_own_file
 from registry.errors import FormatError
 from registry.formats.canonical import Json, dump_canonical
 from registry.formats.findings import Finding, Verdict
@@ -199,7 +199,7 @@ def _subject(job: _Job, given: _Given) -> AuditSubject:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
     peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
-    base = None if given.base is None else map_memory(given.base)
+    base = None if given.base is None else map_own_file(given.base)
     payload = read_payload(map_memory(given.payload), job.form, job.name)
     return AuditSubject(payload, job.device, job.threads, AuditContext(peers, base, key))
 

@@ -139,7 +139,8 @@ class AuditWorker:
             finally:
                 os.close(writing)
                 os.close(lent)
-            heard = listen(channel, reading, limits, payload_bytes=os.fstat(task.payload).st_size)
+            mapped = sum(os.fstat(each).st_size for each in (task.payload, *base))
+            heard = listen(channel, reading, limits, mapped_bytes=mapped)
         except WorkerGoneError:
             heard = Heard(b"", ChildDeath(DeathCause.WORKER, "the audit worker died"))
         finally:

@@ -77,6 +77,16 @@ def map_memory(descriptor: int) -> memoryview:
     return view
 
 
+def map_own_file(descriptor: int) -> memoryview:
+    """Return the content of a file of ours, mapped: a base model's cache may be larger than memory.
+
+    Not for files of others: whoever shortens one under the mapping kills the reader (SIGBUS).
+    """
+    size = os.fstat(descriptor).st_size
+    # A private mapping, as in `map_memory`: nothing that is written to it reaches the file.
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY) if size else b"")
+
+
 def _write_all(descriptor: int, batch: memoryview) -> None:
     rest = batch.cast("B")
     while len(rest):
