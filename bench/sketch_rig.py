@@ -98,11 +98,13 @@ def changed(adapter: Adapter, change: Callable[[torch.Tensor], torch.Tensor]) ->
 
 
 def refactored(adapter: Adapter, seed: int = 5) -> Adapter:
-    """B R and inv(R) A with another R for every module."""
+    """B R and inv(R) A with another R, of condition 10, for every module."""
     source = torch.Generator().manual_seed(seed)
     found = {}
     for name, (up, down) in adapter.items():
-        turn = torch.randn(up.shape[1], up.shape[1], generator=source) + 2 * torch.eye(up.shape[1])
+        rank = up.shape[1]
+        turn = torch.linalg.qr(torch.randn(rank, rank, generator=source)).Q
+        turn = turn * torch.logspace(-0.5, 0.5, rank)
         found[name] = (up @ turn, torch.linalg.solve(turn.double(), down.double()).float())
     return found
 

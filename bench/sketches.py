@@ -11,6 +11,7 @@ python -m bench.sketches              # all of them
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import math
 import sqlite3
@@ -40,13 +41,15 @@ CODES = 100_000
 QUERIES = 200
 TRIALS = 60
 LIMIT = 256
-KNOWN = 27
+KNOWN, KNOWN_TRAINED = 27, 5
+UNKNOWN, UNKNOWN_TRAINED = 20, 2
 
 
 def sd15(seed: int) -> rig.Adapter:
     return rig.random_adapter(seed, rig.widths("sd15"), 32)
 
 
+@functools.cache
 def trained(beginning: int, subject: int) -> rig.Adapter:
     from bench.trained import trained_adapter  # diffusers: seconds, and only for trained ones
 
@@ -132,7 +135,7 @@ def _trainings() -> None:
     print("| trainings of one base | pairs | exact cosine | sketch | 4 deviations |")
     print("|---|---|---|---|---|")
     for title, choice in (
-        ("other beginning, other pictures", [(n, n) for n in range(5)]),
+        ("other beginning, other pictures", [(n, n) for n in range(KNOWN_TRAINED)]),
         ("other beginning, same pictures", [(n, 0) for n in range(4)]),
         ("same beginning, other pictures", [(0, n) for n in range(4)]),
     ):
@@ -150,11 +153,10 @@ def _trainings() -> None:
 
 def merges() -> None:
     """Weights of merges among known adapters, from their sketches."""
-    for title, make in (
-        ("synthetic SD1.5", sd15),
-        ("trained tiny UNet", lambda seed: trained(seed, seed)),
+    for title, make, count, others in (
+        ("synthetic SD1.5", sd15, KNOWN, UNKNOWN),
+        ("trained tiny UNet", lambda n: trained(n, n), KNOWN_TRAINED, UNKNOWN_TRAINED),
     ):
-        count = KNOWN if make is sd15 else 8
         adapters = [make(seed) for seed in range(count)]
         known = [(f"a{n}", rig.sketch_adapter(one, "F16")) for n, one in enumerate(adapters)]
         cases = {
@@ -177,7 +179,7 @@ def merges() -> None:
                 parts = ", ".join(f"{p.artifact_id} {p.weight:.4f}" for p in found.components)
                 error = max((p.error for p in found.components), default=0)
                 print(f"| {name} | {stored} | {parts} | {error:.4f} | {found.residual:.4f} |")
-        unknown = [make(1000 + n) for n in range(20 if make is sd15 else 3)]
+        unknown = [make(count + n) for n in range(others)]
         spurious = sum(
             len(decompose_among(rig.sketch_adapter(one, "F16"), known).components)
             for one in unknown

@@ -34,9 +34,10 @@ class Kinship(StrEnum):
     RE_ENCODED = "re_encoded"
     """Quantised, resized, lightly pruned or trained on a little (>= 0.95)."""
     DERIVED = "derived"
-    """A derivative, or a merge that it is part of: to be decomposed (>= 0.3)."""
+    """A derivative, a merge that it is part of, or a sibling: trained on the same pictures or from the same
+    first factors, which reached 0.48 on a tiny base (>= 0.3). Decomposition tells a merge."""
     WEAK = "weak"
-    """More than chance and too little to say what: a small part of a merge, or some layers."""
+    """More than chance: a small part of a merge, some layers, or what trainings of one base share."""
     UNRELATED = "unrelated"
     """No more than unrelated adapters have: within four standard deviations, or, below 0.95, what chance
     brings in so many comparisons. It does not say that there is nothing in common."""
