@@ -103,10 +103,8 @@ class _Frame:
 
     def apply(self, block: torch.Tensor) -> torch.Tensor:
         along, across = self.inside.T @ block, self.crossed.T @ block
-        image: torch.Tensor = self.squares[:, None] * block
-        image += self.crossed @ along
-        image = image + self.inside @ (across + self.gram @ along)
-        return image
+        added = self.crossed @ along + self.inside @ (across + self.gram @ along)
+        return self.squares[:, None] * block + added
 
 
 def _frame(up: torch.Tensor, down: torch.Tensor, base: BaseWeight) -> _Frame:
@@ -132,7 +130,8 @@ def _outside(up: torch.Tensor, left: torch.Tensor, inside: torch.Tensor) -> torc
     """Return an orthonormal basis of what `up` has outside the span of `left`; often of no columns."""
     rest = up - left @ inside
     vectors, values, _ = torch.linalg.svd(rest, full_matrices=False)
-    return vectors[:, values > _OUTSIDE * torch.linalg.matrix_norm(up)]
+    basis: torch.Tensor = vectors[:, values > _OUTSIDE * torch.linalg.matrix_norm(up)]
+    return basis
 
 
 def _unit_vectors(frame: _Frame, count: int) -> torch.Tensor:
