@@ -184,6 +184,17 @@ def test_an_update_along_the_weights_own_directions_brings_no_intruder():
     assert found.intruders == 3
 
 
+def test_a_full_update_that_no_direction_of_the_weight_meets_is_measured():
+    weight = torch.zeros(200, 40)
+    weight[:100] = _spectral(100, 40)
+    update = torch.zeros(200, 40)
+    update[150:] = _randn(50, 40) * 9
+    relation = relate_full(update, _base_of(weight))
+    first = torch.linalg.matrix_norm(update, 2) / torch.linalg.matrix_norm(weight, 2)
+    assert relation.largest == pytest.approx(float(first), rel=1e-4)
+    assert relation.intruders == int((_exact_cosines(weight, update) < 0.5).sum()) > 0
+
+
 def test_a_weight_of_zeroes_is_related_without_an_error():
     base = _base_of(torch.zeros(6, 8))
     assert relate_low_rank(_randn(6, 2), _randn(2, 8), base).norm == float("inf")
@@ -201,10 +212,9 @@ def test_equal_values_are_said_not_to_be_told_apart_or_settled():
     assert found.has_settled
     assert found.values.tolist() == pytest.approx([1.0] * 10)
     assert torch.allclose(found.vectors.T @ found.vectors, torch.eye(10, dtype=torch.float64))
-    slow = torch.diag(1 - torch.arange(3000, dtype=torch.float64) * 1e-12)
-    start = torch.linalg.qr(torch.randn(3000, 12, generator=SOURCE, dtype=torch.float64)).Q
-    tight = top_vectors(lambda block: slow @ block, start, 10, tolerance=1e-15)
-    assert not tight.has_settled
+    values = 1 - torch.arange(400, dtype=torch.float64)[:, None] * 1e-12
+    start = torch.linalg.qr(torch.randn(400, 12, generator=SOURCE, dtype=torch.float64)).Q
+    assert not top_vectors(lambda block: values * block, start, 10, tolerance=1e-18).has_settled
 
 
 def test_not_settled_directions_are_named_and_not_counted(tmp_path, monkeypatch):
