@@ -83,6 +83,7 @@ AUDIT_RESULT_BYTES = 4 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
+AUDIT_DEVICE_BYTES = 2 * 1024**3  # of an accelerator, unless the settings say otherwise
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.

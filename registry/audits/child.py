@@ -22,6 +22,7 @@ from registry.audits import catalog
 from registry.audits.audit import AuditSubject
 from registry.audits.confinement import Reach, confine_child, confine_worker
 from registry.audits.control import Message, WorkerGoneError, receive_message, send_message
+from registry.audits.priority import give_way
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.sealed_memory import map_memory
@@ -30,6 +31,8 @@ from registry.formats.canonical import Json, dump_canonical
 from registry.formats.findings import Finding, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
@@ -53,19 +56,22 @@ class _Job:
     cpu_seconds: int
     threads: int
     device: str
+    device_bytes: int
+    deterministic: bool
 
 
-def main(control: int, *, code: tuple[str, ...], accelerator: bool) -> None:
+def main(control: int, *, code: Sequence[str], accelerator: bool, gives_way: bool) -> None:
     """Be the worker until the other end of the socket `control` closes.
 
     `code` are folders and files of importable code, which stay readable; `accelerator` leaves the
-    devices open.
+    devices open; `gives_way` lowers its priority.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     channel = socket.socket(fileno=control)
-    reach = Reach(code, accelerator)
+    reach = Reach(tuple(code), accelerator)
     torch = _preload()
-    confinement = confine_worker(reach)
+    priority = give_way() if gives_way else "normal"
+    confinement = {**confine_worker(reach), "priority": priority}
     send_message(channel, {"ready": torch, "confinement": confinement})
     with contextlib.suppress(WorkerGoneError):
         while True:
@@ -131,6 +137,8 @@ def _job(message: Message) -> _Job:
         cpu_seconds=int(str(message["cpu_seconds"])),
         threads=int(str(message["threads"])),
         device=str(message["device"]),
+        device_bytes=int(str(message["device_bytes"])),
+        deterministic=bool(message["deterministic"]),
     )
 
 
@@ -165,7 +173,13 @@ def _subject(job: _Job, data: memoryview) -> AuditSubject:
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
-    return AuditSubject(read_payload(data, job.form, job.name), job.device, job.threads)
+    return AuditSubject(
+        read_payload(data, job.form, job.name),
+        job.device,
+        job.threads,
+        deterministic=job.deterministic,
+        device_bytes=job.device_bytes,
+    )
 
 
 def run_one(rule: str, entry: str, subject: AuditSubject) -> AuditReport:

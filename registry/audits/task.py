@@ -10,6 +10,7 @@ from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import worst
 from registry.audits.catalog import DEFAULT_RULES
 from registry.audits.details import NO_DETAILS, AuditDetails
+from registry.limits import AUDIT_DEVICE_BYTES
 
 if TYPE_CHECKING:
     from registry.formats.findings import AuditReport, Verdict
@@ -19,23 +20,29 @@ if TYPE_CHECKING:
 class AuditTask:
     """One payload to audit: a descriptor (sealed memory, or any readable file) that stays the caller's.
 
-    `name` is the path of the one file of a raw payload, as findings print it.
+    `name` is the path of the one file of a raw payload, as findings print it. `deterministic` asks for
+    spectra that are the same on every machine, with their digest, at about twice the cost.
     """
 
     payload: int
     form: PayloadForm = PayloadForm.RAW
     name: str = "payload.safetensors"
     rules: tuple[str, ...] = DEFAULT_RULES
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLimits:
-    """Bounds of one child. Seconds of wall clock and CPU; resident bytes beside the payload itself."""
+    """Bounds of one child. Seconds of wall clock and CPU; resident bytes beside the payload itself.
+
+    `device_bytes` is what it may take of an accelerator's memory; it takes less where little is free.
+    """
 
     wall_seconds: float = 600.0
     cpu_seconds: int = 1200
     rss_bytes: int = 6 * 1024**3
     threads: int = 1
+    device_bytes: int = AUDIT_DEVICE_BYTES
 
 
 class DeathCause(StrEnum):
