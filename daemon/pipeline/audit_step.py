@@ -54,11 +54,14 @@ def _run(shop: Workshop, artifact_id: str) -> AuditRun:
             form=PayloadForm(payload.form),
             name=payload.name,
             rules=shop.policy.required,
+            deterministic=settings.deterministic,
         )
         limits = AuditLimits(
             wall_seconds=settings.wall_seconds,
             cpu_seconds=int(settings.wall_seconds * (os.cpu_count() or 1)),
             rss_bytes=settings.memory_bytes,
+            threads=settings.threads,
+            device_bytes=settings.gpu_memory_bytes,
         )
         return shop.audits.audit(task, limits)
 
