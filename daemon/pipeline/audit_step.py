@@ -59,11 +59,14 @@ def _run(shop: Workshop, artifact_id: str) -> AuditRun:
             rules=shop.policy.rules,
             lent=lent,
             wanted=frozenset({Wanted.FEATURES, Wanted.SKETCH}),
+            deterministic=settings.deterministic,
         )
         limits = AuditLimits(
             wall_seconds=settings.wall_seconds,
             cpu_seconds=int(settings.wall_seconds * (os.cpu_count() or 1)),
             rss_bytes=settings.memory_bytes,
+            threads=settings.threads,
+            device_bytes=settings.gpu_memory_bytes,
         )
         return shop.audits.audit(task, limits)
 

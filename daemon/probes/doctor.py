@@ -67,9 +67,8 @@ def probe_packages(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer
             "pip install 'loraseal[audit]'",
         )
     else:
-        yield ok(
-            "torch", f"{importlib.metadata.version('torch')}, audits on {settings.audit.device}"
-        )
+        devices = ", ".join(settings.audit.workers)
+        yield ok("torch", f"{importlib.metadata.version('torch')}, audits on {devices}")
 
 
 def probe_state(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:

@@ -27,6 +27,7 @@ from registry.audits.control import Message, WorkerGoneError, receive_message, s
 from registry.audits.details import Wanted
 from registry.audits.details_wire import details_to_json
 from registry.audits.measuring import measure_details
+from registry.audits.priority import give_way
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.sealed_memory import map_memory, map_own_file
@@ -35,6 +36,8 @@ from registry.formats.canonical import Json, dump_canonical
 from registry.formats.findings import Finding, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
@@ -83,19 +86,22 @@ class _Job:
     threads: int
     device: str
     wanted: frozenset[Wanted]
+    device_bytes: int
+    deterministic: bool
 
 
-def main(control: int, *, code: tuple[str, ...], accelerator: bool) -> None:
+def main(control: int, *, code: Sequence[str], accelerator: bool, gives_way: bool) -> None:
     """Be the worker until the other end of the socket `control` closes.
 
     `code` are folders and files of importable code, which stay readable; `accelerator` leaves the
-    devices open.
+    devices open; `gives_way` lowers its priority.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     channel = socket.socket(fileno=control)
-    reach = Reach(code, accelerator)
+    reach = Reach(tuple(code), accelerator)
     torch = _preload()
-    confinement = confine_worker(reach)
+    priority = give_way() if gives_way else "normal"
+    confinement = {**confine_worker(reach), "priority": priority}
     send_message(channel, {"ready": torch, "confinement": confinement})
     with contextlib.suppress(WorkerGoneError):
         while True:
@@ -161,6 +167,8 @@ def _job(message: Message) -> _Job:
         threads=int(str(message["threads"])),
         device=str(message["device"]),
         wanted=frozenset(Wanted(word) for word in wanted),
+        device_bytes=int(str(message["device_bytes"])),
+        deterministic=bool(message["deterministic"]),
     )
 
 
@@ -201,7 +209,14 @@ def _subject(job: _Job, given: _Given) -> AuditSubject:
     peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
     base = None if given.base is None else map_own_file(given.base)
     payload = read_payload(map_memory(given.payload), job.form, job.name)
-    return AuditSubject(payload, job.device, job.threads, AuditContext(peers, base, key))
+    return AuditSubject(
+        payload,
+        job.device,
+        job.threads,
+        AuditContext(peers, base, key),
+        deterministic=job.deterministic,
+        device_bytes=job.device_bytes,
+    )
 
 
 def _details(subject: AuditSubject, wanted: frozenset[Wanted]) -> list[dict[str, Json]]:

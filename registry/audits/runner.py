@@ -39,7 +39,7 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _BOOT = (
     "import json, sys; boot = json.loads(sys.argv[1]); sys.path[:0] = boot['paths']\n"
     "from registry.audits.child import main\n"
-    "main(boot['control'], code=tuple(boot['code']), accelerator=boot['accelerator'])\n"
+    "main(boot.pop('control'), **boot['main'])\n"
 )
 # One thread each until a child says otherwise: a process with threads cannot make a user namespace,
 # and must not fork.
@@ -55,10 +55,14 @@ _ACCELERATOR_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What one worker serves: a torch device, and the plug-in audits that the settings name."""
+    """What one worker serves: a torch device, and the plug-in audits that the settings name.
+
+    `gives_way`: it and its children take only the processor time that others leave.
+    """
 
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
+    gives_way: bool = True
 
 
 class AuditWorker:
@@ -217,6 +221,8 @@ def _request(
         "threads": limits.threads,
         "device": device,
         "wanted": sorted(word.value for word in task.wanted),
+        "device_bytes": limits.device_bytes,
+        "deterministic": task.deterministic,
     }
 
 
@@ -226,12 +232,15 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
     plugins = catalog.find_specs(options.plugins, plugins=options.plugins)
     boot = {
         "paths": paths,
-        "code": [
-            *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
-            *(spec.code for spec in plugins),
-        ],
-        "accelerator": options.device != "cpu",
         "control": theirs.fileno(),
+        "main": {
+            "code": [
+                *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
+                *(spec.code for spec in plugins),
+            ],
+            "accelerator": options.device != "cpu",
+            "gives_way": options.gives_way,
+        },
     }
     return subprocess.Popen(  # noqa: S603 - our own interpreter, no shell, no outside argument
         [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(boot)],
@@ -241,6 +250,7 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
         env=_environment(options),
         cwd="/",
         pass_fds=(theirs.fileno(),),
+        start_new_session=True,  # see `priority.py`
     )
 
 
