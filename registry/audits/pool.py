@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    from registry.audits.control import Message
+    from registry.audits.listening import Heard
     from registry.audits.task import AuditLimits, AuditRun, AuditTask
 
 
@@ -73,6 +75,17 @@ class AuditPool:
         """
         with self._lent() as worker:
             return worker.audit(task, limits)
+
+    def hear(
+        self, request: Message, descriptors: Sequence[int], limits: AuditLimits | None = None
+    ) -> Heard:
+        """Return the words of a child of the first worker that is free; see `AuditWorker.hear`.
+
+        Raises:
+            LorasealError: the worker cannot be started, or the pool was closed.
+        """
+        with self._lent() as worker:
+            return worker.hear(request, descriptors, limits)
 
     def close(self) -> None:
         """End all workers and children; audits that run or wait come back at once."""

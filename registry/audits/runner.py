@@ -27,6 +27,7 @@ from registry.audits.verdicts import judge
 from registry.errors import LorasealError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from registry.audits.catalog import AuditSpec
@@ -115,9 +116,26 @@ class AuditWorker:
             LorasealError: the worker cannot be started, or was closed.
         """
         specs = catalog.find_specs(task.rules, plugins=self._options.plugins)
-        with self._lock:
-            heard = self._hear(task, specs, limits or AuditLimits())
+        lent = seal_memory([lent_to_bytes(task.lent)])
+        base = () if task.lent.base is None else (task.lent.base,)
+        try:
+            heard = self.hear(_request(task, specs), (task.payload, lent, *base), limits)
+        finally:
+            os.close(lent)
         return judge(specs, heard, self._confinement)
+
+    def hear(
+        self, request: Message, descriptors: Sequence[int], limits: AuditLimits | None = None
+    ) -> Heard:
+        """Return the words of a fresh child that did what `request` says with these descriptors.
+
+        Raises:
+            LorasealError: the worker cannot be started, or was closed.
+        """
+        bounds = limits or AuditLimits()
+        message = {**request, **_bounds(bounds), "device": self._options.device}
+        with self._lock:
+            return self._hear(message, descriptors, bounds)
 
     def close(self) -> None:
         """End the worker and any child; a second call does nothing.
@@ -131,19 +149,16 @@ class AuditWorker:
         with self._lock:
             self._drop()
 
-    def _hear(self, task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits) -> Heard:
+    def _hear(self, message: Message, descriptors: Sequence[int], limits: AuditLimits) -> Heard:
         channel = self._connected()
-        lent = seal_memory([lent_to_bytes(task.lent)])
+        payload, *others = descriptors
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
-            base = () if task.lent.base is None else (task.lent.base,)
             try:
-                request = _request(task, specs, limits, self._options.device)
-                send_message(channel, request, (task.payload, writing, lent, *base))
+                send_message(channel, message, (payload, writing, *others))
             finally:
                 os.close(writing)
-                os.close(lent)
-            mapped = sum(os.fstat(each).st_size for each in (task.payload, *base))
+            mapped = sum(os.fstat(each).st_size for each in descriptors)
             heard = listen(channel, reading, limits, mapped_bytes=mapped)
         except WorkerGoneError:
             heard = Heard(b"", ChildDeath(DeathCause.WORKER, "the audit worker died"))
@@ -209,20 +224,23 @@ def run_audits(
         return worker.audit(task, limits)
 
 
-def _request(
-    task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits, device: str
-) -> Message:
+def _request(task: AuditTask, specs: tuple[AuditSpec, ...]) -> Message:
     return {
+        "work": "audit",
         "form": task.form.value,
         "name": task.name,
         "rules": [spec.rule for spec in specs],
         "entries": [spec.entry for spec in specs],
+        "wanted": sorted(word.value for word in task.wanted),
+        "deterministic": task.deterministic,
+    }
+
+
+def _bounds(limits: AuditLimits) -> Message:
+    return {
         "cpu_seconds": limits.cpu_seconds,
         "threads": limits.threads,
-        "device": device,
-        "wanted": sorted(word.value for word in task.wanted),
         "device_bytes": limits.device_bytes,
-        "deterministic": task.deterministic,
     }
 
 
