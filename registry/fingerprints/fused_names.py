@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from registry.fingerprints.native_tables import Fused
 from registry.fingerprints.origins import LANGUAGE, TRANSFORMER
 from registry.fingerprints.row_cuts import (
@@ -12,12 +14,17 @@ from registry.fingerprints.row_cuts import (
     thirds,
 )
 
-_TRANSFORMER = {
+if TYPE_CHECKING:
+    from registry.fingerprints.row_cuts import Cut
+
+_Stacks: TypeAlias = "dict[str, tuple[tuple[str, ...], Cut]]"
+
+_TRANSFORMER: _Stacks = {
     "to_qkv": (("to_q", "to_k", "to_v"), thirds),
     "to_added_qkv": (("add_q_proj", "add_k_proj", "add_v_proj"), thirds),
     "to_kv": (("to_k", "to_v"), halves),
 }
-_LANGUAGE = {
+_LANGUAGE: _Stacks = {
     "qkv_proj": (("q_proj", "k_proj", "v_proj"), grouped),
     "gate_up_proj": (("gate_proj", "up_proj"), halves),
     # GPT-2: no other export splits it, but its thirds are layers of different classes.

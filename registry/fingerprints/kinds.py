@@ -111,11 +111,9 @@ def _mlp_kind(parts: list[str], last: str, tail: str) -> str | None:
         return _MLP_ROLES[last]
     if not any(part.endswith(_MLP_PARENTS) or part.startswith("ff") for part in parts[:-1]):
         return None
-    for end in (tail, last):
-        for known in (end, ".".join(end.split(".")[-2:])):
-            if known in _MLP_ROLES:
-                return _MLP_ROLES[known]
-    return None
+    # `net.2` stands behind another word, `net.0.proj` does not.
+    ends = (tail, tail.partition(".")[2], last)
+    return next((_MLP_ROLES[end] for end in ends if end in _MLP_ROLES), None)
 
 
 def _other_kind(parts: list[str], last: str) -> str:

@@ -57,7 +57,7 @@ def _swapped(path: str, cut: Cut, whole: str = "") -> Fused:
 
 
 _T, _S = "transformer_blocks.#", "single_transformer_blocks.#"
-_FINAL = {
+_FINAL: Table = {
     "final_layer_linear": "proj_out",
     "final_layer_adaLN_modulation_1": _swapped("norm_out.linear", halves),
 }
@@ -137,15 +137,13 @@ FLUX_OUTSIDE: Table = {
     "txt_in_c_embedder_linear_2": "context_embedder.time_text_embed.text_embedder.linear_2",
 }
 _R = "context_embedder.token_refiner.refiner_blocks.#"
+_I = "txt_in_individual_token_refiner_blocks_#"
 HUNYUAN_REFINER: Table = {
-    f"txt_in_individual_token_refiner_blocks_#_{ours}": target
-    for ours, target in (
-        ("self_attn_qkv", _qkv(f"{_R}.attn")),
-        ("self_attn_proj", f"{_R}.attn.to_out.0"),
-        ("mlp_fc1", f"{_R}.ff.net.0.proj"),
-        ("mlp_fc2", f"{_R}.ff.net.2"),
-        ("adaLN_modulation_1", f"{_R}.norm_out.linear"),
-    )
+    f"{_I}_self_attn_qkv": _qkv(f"{_R}.attn"),
+    f"{_I}_self_attn_proj": f"{_R}.attn.to_out.0",
+    f"{_I}_mlp_fc1": f"{_R}.ff.net.0.proj",
+    f"{_I}_mlp_fc2": f"{_R}.ff.net.2",
+    f"{_I}_adaLN_modulation_1": f"{_R}.norm_out.linear",
 }
 # FLUX.2 uses FLUX.1's names for layers that diffusers calls something else (and leaves fused).
 FLUX2_BLOCKS: Table = {
@@ -298,17 +296,27 @@ LTX_MARKS = (
     ),
 )
 _STACKS = ("layers", "noise_refiner", "context_refiner")
+
+
 # Lumina 2 and Z-Image share their authors' names; diffusers renamed only the first of them.
-LUMINA_BLOCKS: Table = {
-    f"{stack}_#_{key}": target
-    for stack in _STACKS
-    for key, target in (
-        ("attention_qkv", _qkv(f"{stack}.#.attn", cut=grouped)),
-        ("attention_out", f"{stack}.#.attn.to_out.0"),
-        *((f"feed_forward_w{n}", f"{stack}.#.feed_forward.linear_{n}") for n in (1, 2, 3)),
-        ("adaLN_modulation_1", f"{stack}.#.norm1.linear"),
-    )
-}
+def _lumina(stack: str) -> Table:
+    return {
+        f"{stack}_#_attention_qkv": _qkv(f"{stack}.#.attn", cut=grouped),
+        f"{stack}_#_attention_out": f"{stack}.#.attn.to_out.0",
+        **{f"{stack}_#_feed_forward_w{n}": f"{stack}.#.feed_forward.linear_{n}" for n in (1, 2, 3)},
+        f"{stack}_#_adaLN_modulation_1": f"{stack}.#.norm1.linear",
+    }
+
+
+def _zimage(stack: str) -> Table:
+    return {
+        f"{stack}_#_attention_qkv": _qkv(f"{stack}.#.attention"),
+        f"{stack}_#_attention_out": f"{stack}.#.attention.to_out.0",
+        f"{stack}_#_attention_o": f"{stack}.#.attention.to_out.0",  # Ideogram 4
+    }
+
+
+LUMINA_BLOCKS: Table = {key: path for stack in _STACKS for key, path in _lumina(stack).items()}
 LUMINA_OUTSIDE: Table = {
     "cap_embedder_1": "time_caption_embed.caption_embedder.1",
     "t_embedder_mlp_0": "time_caption_embed.timestep_embedder.linear_1",
@@ -316,15 +324,7 @@ LUMINA_OUTSIDE: Table = {
     "final_layer_adaLN_modulation_1": "norm_out.linear_1",
     "final_layer_linear": "norm_out.linear_2",
 }
-ZIMAGE_BLOCKS: Table = {
-    f"{stack}_#_attention_{key}": target
-    for stack in _STACKS
-    for key, target in (
-        ("qkv", _qkv(f"{stack}.#.attention")),
-        ("out", f"{stack}.#.attention.to_out.0"),
-        ("o", f"{stack}.#.attention.to_out.0"),  # Ideogram 4
-    )
-}
+ZIMAGE_BLOCKS: Table = {key: path for stack in _STACKS for key, path in _zimage(stack).items()}
 ZIMAGE_OUTSIDE: Table = {
     "x_embedder": "all_x_embedder.2-1",
     "final_layer_linear": "all_final_layer.2-1.linear",

@@ -78,7 +78,7 @@ def origin_of(name: str) -> Origin:
     """Return `name` without its prefixes; an own name is empty only if `name` is nothing but prefix."""
     wrapped = _PEFT.match(name)
     rest = name[wrapped.end() :] if wrapped else name
-    if rest.startswith("transformer.h." if not wrapped else "transformer."):
+    if wrapped and rest.startswith("transformer."):
         # PEFT stands around the whole model: this is a language model's own body (GPT-2, Falcon).
         own = rest.removeprefix("transformer.")
         return Origin(LANGUAGE, own, own.replace(".", "_"), is_flat=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -121,6 +122,8 @@ def test_a_checkpoint_and_its_conversion_have_the_same_rows(case: str) -> None:
         assert torch.equal(rows, after[name]), name
 
 
+# One block's layers are called like the next one's.
+LATER_BLOCK = re.compile(r"(?:transformer_|\.|^)(?:blocks|layers)\.(?:[2-9]|[0-9]{2})")
 STYLES = ("lora_unet_", "lycoris_", "diffusion_model.", "", "base_model.model.")
 
 
@@ -128,7 +131,11 @@ STYLES = ("lora_unet_", "lycoris_", "diffusion_model.", "", "base_model.model.")
 def test_every_layer_of_a_real_model_keeps_its_name_in_every_spelling(name: str) -> None:
     model = MODELS[name]
     component = "unet" if model.kind == "UNet2DConditionModel" else "transformer"
-    layers = {layer: (outputs, inputs) for layer, inputs, outputs, _ in layers_of(model)}
+    layers = {
+        layer: (outputs, inputs)
+        for layer, inputs, outputs, _ in layers_of(model)
+        if not LATER_BLOCK.search(layer)
+    }
     expected = {part.name for parts in spelled(layers, f"{component}.") for part in parts}
     for style in STYLES:
         assert {part.name for parts in spelled(layers, style) for part in parts} == expected, style
