@@ -98,10 +98,11 @@ STATE_OF_OUTCOME = {
 # queue looked at five times a second keeps up. The audit worker takes one payload at a time all the
 # same, while the next is opened into memory; a channel sends one by one per account.
 INTAKE, AUDIT, DECIDE, DELIVER, DEADLINE = "intake", "audit", "decide", "deliver", "deadline"
-RENDER = "render"
+RENDER, MARK = "render", "mark"
 QUEUES = {
     INTAKE: "intake",
     RENDER: "intake",
+    MARK: "audit",
     AUDIT: "audit",
     DECIDE: "decide",
     DELIVER: "deliver",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.layouts.saves import is_save_with_result
-from daemon.tags import name_tag, origin_tag
+from daemon.tags import is_own_copy, name_tag, origin_tag
 from registry.errors import NotFoundError, UsageError
 from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.candidates import paths_of
+from registry.provenance.marks import mark_of
 from registry.provenance.recipients import Recipient, find_recipient
 from registry.provenance.renditions import source_of
 from signal_bridge.catalog import kind_of, open_channel
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from daemon.settings import RouteSettings, Settings
     from registry.formats.predicates.intake import Intake
     from registry.provenance.ledger import Reader
+    from registry.provenance.marks import MarkOrder
     from registry.settings import RegistryPaths
     from registry.verify.chain import ApprovedDelivery
     from signal_bridge.channel import Channel
@@ -57,24 +60,44 @@ def open_channels(settings: Settings, paths: RegistryPaths) -> dict[str, Channel
 def wishes_for(settings: Settings, reader: Reader, artifact_id: str) -> Iterator[Wish]:
     """Yield who should get an artifact; a route to someone who is not enrolled yields nothing.
 
-    A route that wants the public rendition wants nothing else. `doctor` and `status` name routes to
-    nobody; a typing error must not stop the others.
+    A route that wants the public rendition, or a marked copy, wants nothing else. `doctor` and `status` name
+    routes to nobody; a typing error must not stop the others.
     """
-    public = get_artifact(reader, artifact_id).rendition is Rendition.PUBLIC
-    source_id = source_of(reader, artifact_id) or artifact_id
-    for route in _routes_of(settings, reader, source_id):
+    mark = mark_of(reader, artifact_id)
+    source_id = artifact_id if mark is None else mark.source_id
+    for route, recipient in _served_from(settings, reader, source_id):
+        if route.mark is (mark is not None) and mark_fits(mark, recipient):
+            yield Wish(recipient.id, route.channel)
+
+
+def marks_wished(settings: Settings, reader: Reader, artifact_id: str) -> tuple[str, ...]:
+    """Return the ids of the recipients who are to get marked copies of this artifact, each once."""
+    if get_artifact(reader, artifact_id).rendition is Rendition.MARKED:
+        return ()
+    served = _served_from(settings, reader, artifact_id)
+    return tuple(dict.fromkeys(recipient.id for route, recipient in served if route.mark))
+
+
+def mark_fits(mark: MarkOrder | None, recipient: Recipient) -> bool:
+    """Return whether a recipient may get what bears this mark: nobody else's."""
+    return mark is None or mark.recipient_id == recipient.id
+
+
+def _served_from(
+    settings: Settings, reader: Reader, source_id: str
+) -> Iterator[tuple[RouteSettings, Recipient]]:
+    """Yield the routes that send an original or a public form, or copies of it, and their recipients."""
+    public = get_artifact(reader, source_id).rendition is Rendition.PUBLIC
+    for route in _routes_of(settings, reader, source_of(reader, source_id) or source_id):
         if (route.rendition == PUBLIC) is not public:
             continue
-        try:
-            recipient = find_recipient(reader, route.to)
-        except NotFoundError:
-            continue
-        yield Wish(recipient.id, route.channel)
+        with contextlib.suppress(NotFoundError):
+            yield route, find_recipient(reader, route.to)
 
 
 def wants_public(settings: Settings, reader: Reader, artifact_id: str) -> bool:
     """Return whether a route wants the public rendition of this artifact, which is none itself."""
-    if get_artifact(reader, artifact_id).rendition is Rendition.PUBLIC:
+    if get_artifact(reader, artifact_id).rendition in {Rendition.PUBLIC, Rendition.MARKED}:
         return False
     routes = _routes_of(settings, reader, artifact_id)
     return any(route.rendition == PUBLIC for route in routes)
@@ -106,9 +129,13 @@ def is_wished(
     are compared, by their keyed tags.
     """
     enrolment, intake = approved.enrolment.predicate, approved.release.intake.predicate
-    public = intake.rendition is Rendition.PUBLIC
+    form = intake.rendition if intake.mark is None else intake.mark.source
+    if intake.mark is not None and not is_own_copy(keyring, intake, enrolment.recipient_id):
+        return False
+    public = form is Rendition.PUBLIC
     return any(
         route.channel == channel
+        and route.mark is (intake.mark is not None)
         and (route.rendition == PUBLIC) is public
         and enrolment.name_tag == name_tag(keyring, enrolment.recipient_id, route.to)
         and _comes_from(route, keyring, intake)

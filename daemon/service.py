@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.holder import open_custody
 from daemon.engine import Engine, Outbox, daemon_lock
-from daemon.jobs import AUDIT, CONCURRENCY, DEADLINE, DECIDE, DELIVER, INTAKE, QUEUES, RENDER
+from daemon.jobs import AUDIT, CONCURRENCY, DEADLINE, DECIDE, DELIVER, INTAKE, MARK, QUEUES, RENDER
 from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
+from daemon.pipeline.mark_step import mark_copies
 from daemon.pipeline.pruning import prune
 from daemon.pipeline.receipts import take_events
 from daemon.pipeline.reconcile import Unfinished, reconcile, unfinished
@@ -75,6 +76,7 @@ WATCH_AGAIN_SECONDS = 5.0
 _STEPS: dict[str, Callable[[Workshop, str], str]] = {
     INTAKE: take_in_candidate,
     RENDER: render,
+    MARK: mark_copies,
     AUDIT: audit_artifact,
     DECIDE: decide_artifact,
     DELIVER: deliver,

@@ -57,7 +57,8 @@ class RouteSettings(_Strict):
     """Who gets a released artifact, and by which channel. `watch` limits it to one directory.
 
     `public` sends the rendition with a scrubbed header instead of what the trainer wrote. Saves on the way
-    are kept in the vault and sent only with `intermediates`.
+    are kept in the vault and sent only with `intermediates`. `mark` sends each recipient a copy of their own
+    with a mark in its weights, so not the bytes that were trained.
     """
 
     to: Name
@@ -65,6 +66,7 @@ class RouteSettings(_Strict):
     watch: Path | None = None
     rendition: Literal["original", "public"] = "original"
     intermediates: bool = False
+    mark: bool = False
 
 
 class PublicSettings(_Strict):

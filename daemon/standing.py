@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE, RENDER
+from daemon.jobs import AUDIT, DECIDE, DELIVER, INTAKE, MARK, RENDER
 from daemon.watcher import Presence
 from registry.provenance.artifacts import explain_artifact
 from registry.provenance.candidates import explain_candidate
 from registry.provenance.deliveries import get_delivery
 from registry.provenance.events import EventQuery, NewEvent, note_event, recent_events
+from registry.provenance.marks import explain_marks
 from registry.provenance.renditions import explain_order
 from registry.provenance.states import DeliveryState
 
@@ -30,6 +31,7 @@ _STOPPED = {
 _EXPLAIN: dict[str, Callable[[Transaction, str, str], None]] = {
     INTAKE: explain_candidate,
     RENDER: explain_order,
+    MARK: explain_marks,
     AUDIT: explain_artifact,
     DECIDE: explain_artifact,
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.keyring import Keyring
+    from registry.formats.predicates.intake import Intake
 
 _STATUS_ID_DIGITS = 32
 
@@ -31,6 +32,18 @@ def source_tag(keyring: Keyring, artifact_id: str, source_id: str) -> str:
     Its id is made of what was left out, such as a header: it must not stand where others read it.
     """
     return _tag(keyring, "source", artifact_id, source_id)
+
+
+def mark_tag(keyring: Keyring, copy_id: str, recipient_id: str) -> str:
+    """Return the tag of the recipient whose mark a copy bears: 64 hex digits."""
+    return _tag(keyring, "mark", copy_id, recipient_id)
+
+
+def is_own_copy(keyring: Keyring, intake: Intake, recipient_id: str) -> bool:
+    """Return whether an artifact bears this recipient's mark, or nobody's."""
+    if intake.mark is None:
+        return True
+    return intake.mark.recipient == mark_tag(keyring, intake.artifact_id, recipient_id)
 
 
 def name_tag(keyring: Keyring, recipient_id: str, name: str) -> str:

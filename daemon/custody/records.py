@@ -14,7 +14,7 @@ from registry.attest import attest_verdict
 from registry.audits.cohort import cohort_of, facts_of
 from registry.errors import DeniedError
 from registry.formats.moments import to_text
-from registry.formats.predicates.intake import Intake, Rendition
+from registry.formats.predicates.intake import Intake, Mark, Rendition
 from registry.formats.predicates.verdict import VerdictStatement
 from registry.provenance.artifacts import (
     FromArtifact,
@@ -54,6 +54,8 @@ class Taken:
 
     `facts` are (what, sha256 in hex) of files that it was made from and that are not in it.
 
+    `mark` is what the intake of a marked copy says of its mark.
+
     `root` is None if the folder is no longer watched, which a derived rendition may meet.
     """
 
@@ -63,6 +65,7 @@ class Taken:
     root: Path | None
     rendition: Rendition = Rendition.ORIGINAL
     facts: tuple[tuple[str, str], ...] = ()
+    mark: Mark | None = None
 
 
 def record_intake(
@@ -146,6 +149,7 @@ def _statement(
         origin=None if taken.root is None else origin_tag(keyring, artifact_id, taken.root),
         rendition=taken.rendition,
         trainer_facts=taken.facts,
+        mark=taken.mark,
         derived_from=source_tag(keyring, artifact_id, source.id)
         if isinstance(source, FromArtifact)
         else None,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from daemon.custody.copies import note_repeat
 from daemon.custody.decisions import decide_by_policy
 from daemon.engine import Job
-from daemon.jobs import DELIVER, RENDER
-from daemon.routes import wants_public, wishes_for
+from daemon.jobs import DELIVER, MARK, RENDER
+from daemon.routes import marks_wished, wants_public, wishes_for
 from registry.formats.findings import Outcome
 from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.deliveries import NewDelivery, plan_delivery
+from registry.provenance.marks import order_mark
 from registry.provenance.renditions import order_rendition
 from registry.provenance.states import ArtifactState
 
@@ -51,6 +52,7 @@ def plan_routes_in(
     """
     if wants_public(settings, tx, artifact_id):
         order_public(jobs, tx, artifact_id, now)
+    order_marks(settings, jobs, tx, artifact_id, now)
     planned = 0
     for wish in wishes_for(settings, tx, artifact_id):
         new = NewDelivery(
@@ -65,6 +67,17 @@ def plan_routes_in(
             jobs.enqueue_in(tx.session, Job(DELIVER, noted.id))
             planned += 1
     return planned
+
+
+def order_marks(
+    settings: Settings, jobs: Outbox, tx: Transaction, artifact_id: str, now: datetime
+) -> int:
+    """Order a marked copy for each recipient of a route that wants one; return how many are to be made."""
+    recipients = marks_wished(settings, tx, artifact_id)
+    ordered = sum(order_mark(tx, artifact_id, recipient, now) for recipient in recipients)
+    if ordered:
+        jobs.enqueue_in(tx.session, Job(MARK, artifact_id))
+    return ordered
 
 
 def order_public(jobs: Outbox, tx: Transaction, artifact_id: str, now: datetime) -> bool:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.engine import DELAYED, Job
-from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE, RENDER, repeat_ordinal
+from daemon.jobs import AUDIT, DEADLINE, DECIDE, DELIVER, INTAKE, MARK, RENDER, repeat_ordinal
 from registry.provenance.artifacts import artifacts_in
 from registry.provenance.candidates import candidates_in
 from registry.provenance.deliveries import deliveries_in, overdue_deliveries
+from registry.provenance.marks import sources_of_open_marks
 from registry.provenance.renditions import open_orders
 from registry.provenance.states import ArtifactState, CandidateState, DeliveryState
 
@@ -78,6 +79,8 @@ def _wanted(reader: Reader, now: datetime) -> Iterator[Job]:
         yield Job(INTAKE, candidate.id)
     for order in open_orders(reader):
         yield Job(RENDER, order.artifact_id)
+    for source_id in sources_of_open_marks(reader):
+        yield Job(MARK, source_id)
     for artifact in artifacts_in(reader, ArtifactState.SEALED):
         yield Job(AUDIT, artifact.id)
     for artifact in artifacts_in(reader, ArtifactState.AUDITED):

@@ -6,16 +6,14 @@ The original stays in the vault, and the header that it had is kept in the ledge
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from daemon.custody.opening import payload_in_memory, signed_intake
 from daemon.custody.records import Taken, record_rendition
 from daemon.engine import Job
 from daemon.jobs import AUDIT
+from daemon.pipeline.derived import drop_extra, filed_under, named_after, root_of
 from daemon.pipeline.intake_step import without_names
-from daemon.tags import origin_tag
 from registry.artifacts.inspection import inspect_glimpses
 from registry.artifacts.intake import resume, take_in_opened
 from registry.artifacts.notes import PayloadForm
@@ -23,19 +21,16 @@ from registry.artifacts.scrubbing.header import Profile, ScrubRules
 from registry.artifacts.scrubbing.public import public_files
 from registry.errors import FormatError
 from registry.formats.predicates.intake import Rendition
-from registry.provenance.artifacts import find_payload, get_artifact
+from registry.provenance.artifacts import get_artifact
 from registry.provenance.headers import NewHeader, keep_header
 from registry.provenance.renditions import OrderState, fail_order, fill_order, find_order
 from registry.provenance.show import artifact_name
 from registry.provenance.states import ArtifactState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from daemon.pipeline.workshop import Workshop
     from registry.artifacts.notes import IntakeResult
     from registry.artifacts.scrubbing.files import OriginalHeader
-    from registry.provenance.ledger import Reader
     from registry.provenance.renditions import RenditionOrder
 
 _ID_DIGITS = 32
@@ -57,7 +52,7 @@ def render(shop: Workshop, artifact_id: str) -> str:
         return "nothing to do"
     if order.state is not OrderState.ORDERED:
         # Perhaps a run was killed after it had recorded the rendition: what it left goes now.
-        shop.custody.vault.forget(_mark(artifact_id))
+        shop.custody.vault.forget(_filed(artifact_id))
         return "nothing to do"
     if state is not ArtifactState.RELEASED:
         return _fail(shop, order, f"the artifact is {state.value}, no longer released")
@@ -66,7 +61,7 @@ def render(shop: Workshop, artifact_id: str) -> str:
     except FormatError as error:
         return _fail(shop, order, without_names(str(error)))
     if result.artifact_id == artifact_id:
-        _drop(shop, order, result)
+        drop_extra(shop, _filed(order.artifact_id), result)
         return _fail(shop, order, _NOTHING_TO_DO)
     return _record(shop, order, result)
 
@@ -84,7 +79,7 @@ def rules_of(shop: Workshop) -> ScrubRules:
 
 
 def _made(shop: Workshop, artifact_id: str) -> IntakeResult:
-    custody, mark = shop.custody, _mark(artifact_id)
+    custody, mark = shop.custody, _filed(artifact_id)
     done = resume(custody.vault, [custody.keyring.vault], mark)
     if done is not None:
         return done
@@ -108,50 +103,23 @@ def _record(shop: Workshop, order: RenditionOrder, result: IntakeResult) -> str:
     now = shop.clock()
     inspection = inspect_glimpses(result.glimpses)
     with shop.ledger.transaction() as tx:
-        name = _name(artifact_name(tx, order.artifact_id) or "adapter", order.rendition)
-        root = _root_of(shop, tx, order.artifact_id)
+        name = named_after(artifact_name(tx, order.artifact_id) or "adapter", order.rendition.value)
+        root = root_of(shop, tx, order.artifact_id)
         taken = Taken(result, inspection, name, root, order.rendition)
         noted = record_rendition(shop.custody, tx, order.artifact_id, taken, now)
         fill_order(tx, order, noted.id, now)
         if noted.is_new:
             shop.jobs.enqueue_in(tx.session, Job(AUDIT, noted.id))
-    _drop(shop, order, result)
+    drop_extra(shop, _filed(order.artifact_id), result)
     return "made" if noted.is_new else "known"
-
-
-def _name(name: str, rendition: Rendition) -> str:
-    """Return what people call the rendition: names must tell it from the original."""
-    path = PurePosixPath(name)
-    return path.with_name(f"{path.stem}-{rendition.value}{path.suffix}").name
-
-
-def _root_of(shop: Workshop, reader: Reader, artifact_id: str) -> Path | None:
-    """Return the watched folder that the original came from, as its signed intake says, not a row."""
-    origin = signed_intake(shop.custody, reader, artifact_id).predicate.origin
-    roots = (watch.path.absolute() for watch in shop.settings.watch)
-    keyring = shop.custody.keyring
-    return next((root for root in roots if origin_tag(keyring, artifact_id, root) == origin), None)
-
-
-def _drop(shop: Workshop, order: RenditionOrder, result: IntakeResult) -> None:
-    """Remove what the vault keeps beyond the rendition; the notes last, since they say what."""
-    vault = shop.custody.vault
-    with shop.ledger.reading() as reader:
-        kept = find_payload(reader, result.artifact_id)
-    if kept is None or kept.digest != result.payload_digest.value:
-        vault.delete(result.payload_digest)
-    vault.forget(_mark(order.artifact_id))
 
 
 def _fail(shop: Workshop, order: RenditionOrder, reason: str) -> str:
     with shop.ledger.transaction() as tx:
         fail_order(tx, order, reason, shop.clock())
-    shop.custody.vault.forget(_mark(order.artifact_id))
+    shop.custody.vault.forget(_filed(order.artifact_id))
     return "impossible"
 
 
-def _mark(artifact_id: str) -> str:
-    """Return what the vault files the making under: always the same, so that a killed one is finished."""
-    return hashlib.sha256(b"loraseal/render/public\n" + artifact_id.encode()).hexdigest()[
-        :_ID_DIGITS
-    ]
+def _filed(artifact_id: str) -> str:
+    return filed_under("public", artifact_id)

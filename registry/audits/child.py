@@ -84,6 +84,7 @@ class _Job:
 
     work: str
     form: PayloadForm
+    other_form: PayloadForm
     name: str
     entries: tuple[tuple[str, str], ...]
     cpu_seconds: int
@@ -166,6 +167,7 @@ def _job(message: Message) -> _Job:
     return _Job(
         work=str(message["work"]),
         form=PayloadForm(str(message["form"])),
+        other_form=PayloadForm(str(message.get("other_form", message["form"]))),
         name=str(message["name"]),
         entries=tuple(zip(rules, entries, strict=True)),
         cpu_seconds=int(str(message["cpu_seconds"])),
@@ -203,7 +205,8 @@ def _work(job: _Job, given: _Given) -> None:
             _say(given.words, line)
         elif job.work == "find_marks" and given.other is not None:
             payloads = given.payload, given.other
-            line = mark_work.find_marks(*payloads, job.form, job.name, given.lent)
+            forms = job.form, job.other_form
+            line = mark_work.find_marks(*payloads, forms, job.name, given.lent)
             _say(given.words, line)
         else:
             raise ValueError(f"no work is called {job.work!r}")

@@ -45,11 +45,11 @@ def mark_copy(target: int, form: PayloadForm, name: str, lent: int) -> dict[str,
 
 
 def find_marks(
-    suspect: int, original: int, form: PayloadForm, name: str, lent: int
+    suspect: int, original: int, forms: tuple[PayloadForm, PayloadForm], name: str, lent: int
 ) -> dict[str, Json]:
     """Return the line with the z of every seed in `lent`, in their order.
 
-    `form` is that of both payloads.
+    `forms` are those of the suspect and of the original.
 
     Raises:
         FormatError: one of the payloads is malformed.
@@ -57,8 +57,8 @@ def find_marks(
     from registry.fingerprints.marks.basis import study
     from registry.fingerprints.marks.detect import compare, weigh
 
-    ours = read_payload(map_memory(original), form, name)
-    theirs = read_payload(map_memory(suspect), form, name)
+    ours = read_payload(map_memory(original), forms[1], name)
+    theirs = read_payload(map_memory(suspect), forms[0], name)
     parts = {**_parts_of(ours), **_parts_of(theirs)}
     evidence = compare(study(ours), theirs, lambda located: parts[id(located)])
     rows: list[Json] = []

@@ -83,6 +83,7 @@ class Evidence:
     suspect: int
     original: int
     form: PayloadForm = PayloadForm.RAW
+    original_form: PayloadForm = PayloadForm.RAW
     name: str = "payload.safetensors"
     seeds: tuple[bytes, ...] = field(default=(), repr=False)
 
@@ -97,7 +98,8 @@ def make_marked(ears: Ears, payload: int, form: PayloadForm, name: str, seed: by
     """
     target = copy_memory(payload)
     try:
-        line = _one_line(ears, "mark", (target,), (form, name), (seed,))
+        request: Message = {"work": "mark", "form": form.value, "name": name}
+        line = _one_line(ears, request, (target,), (seed,))
         fields = Fields.of(Fields.of(line, "words of the child").member("marked"), "marked copy")
         fields.exactly("version", "modules", "left", "chips", "cosine", "largest_change")
         copy = MarkedCopy(
@@ -126,13 +128,13 @@ def weigh_suspect(ears: Ears, evidence: Evidence) -> SuspectScores:
     """
     if not 0 < len(evidence.seeds) <= MARK_SEEDS:
         raise LorasealError(f"{len(evidence.seeds)} seeds, expected 1 to {MARK_SEEDS}")
-    line = _one_line(
-        ears,
-        "find_marks",
-        (evidence.suspect, evidence.original),
-        (evidence.form, evidence.name),
-        evidence.seeds,
-    )
+    request: Message = {
+        "work": "find_marks",
+        "form": evidence.form.value,
+        "other_form": evidence.original_form.value,
+        "name": evidence.name,
+    }
+    line = _one_line(ears, request, (evidence.suspect, evidence.original), evidence.seeds)
     fields = Fields.of(Fields.of(line, "words of the child").member("weighed"), "scores")
     fields.exactly("rows", "tests", "modules", "of")
     rows = fields.items("rows", most=MARK_SEEDS)
@@ -148,13 +150,10 @@ def weigh_suspect(ears: Ears, evidence: Evidence) -> SuspectScores:
 
 def _one_line(
     ears: Ears,
-    work: str,
+    request: Message,
     payloads: tuple[int, ...],
-    what: tuple[PayloadForm, str],
     seeds: tuple[bytes, ...],
 ) -> Json:
-    form, name = what
-    request: Message = {"work": work, "form": form.value, "name": name}
     hexadecimal: list[Json] = [seed.hex() for seed in seeds]
     lent = seal_memory([dump_canonical({"seeds": hexadecimal})])
     try:

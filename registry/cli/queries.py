@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ArtifactSummary,
         LedgerStatus,
     )
+    from registry.sealing.identities import X25519Identity
     from registry.settings import RegistryPaths
 
 _LIMIT = click.IntRange(1, 1_000_000)
@@ -50,17 +51,27 @@ def open_ledger(config: Path | None) -> Iterator[tuple[Ledger, RegistryPaths]]:
 def column_keeper(paths: RegistryPaths) -> ColumnKeeper | None:
     """Return what opens personal columns, None for a user who may not read the keys."""
     from registry.provenance.columns import ColumnKeeper
-    from registry.sealing.identities import X25519Identity, parse_identity_file
-    from registry.sealing.key_files import read_key_file, read_raw_key
+    from registry.sealing.key_files import read_raw_key
 
     try:
-        identity = parse_identity_file(read_key_file(paths.keys / "vault-identity.txt"))[0]
+        identity = vault_identity(paths)
         index = read_raw_key(paths.keys / "index.key")
     except PermissionError:
         return None
-    if not isinstance(identity, X25519Identity):
-        return None
-    return ColumnKeeper(identity.recipient(), index, [identity])
+    return None if identity is None else ColumnKeeper(identity.recipient(), index, [identity])
+
+
+def vault_identity(paths: RegistryPaths) -> X25519Identity | None:
+    """Return the identity that opens the vault, None where it is kept elsewhere.
+
+    Raises:
+        PermissionError: this user may not read it.
+    """
+    from registry.sealing.identities import X25519Identity, parse_identity_file
+    from registry.sealing.key_files import read_key_file
+
+    identity = parse_identity_file(read_key_file(paths.keys / "vault-identity.txt"))[0]
+    return identity if isinstance(identity, X25519Identity) else None
 
 
 @click.command("ls")

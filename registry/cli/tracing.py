@@ -16,6 +16,8 @@ from registry.cli.queries import config_option, open_ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registry.audits.runner import AuditWorker
+    from registry.audits.task import AuditTask
     from registry.provenance.ledger import Reader
     from registry.provenance.views import (
         ArtifactSummary,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         TraceAnswer,
         TraceMatch,
     )
+    from registry.settings import RegistryPaths
 
 _SEALED = "(sealed)"
 _ANSWERS = {
@@ -63,10 +66,10 @@ def trace_command(evidence: str, config: Path | None, similar: bool | None, as_j
     if not evidence.strip():
         raise UsageError("nothing to look for", hint="give a file, a hash, a name or an id")
     hashes = _hashes_of(evidence)
-    with open_ledger(config) as (ledger, _), ledger.reading() as reader:
+    with open_ledger(config) as (ledger, paths), ledger.reading() as reader:
         answer = trace(reader, hashes or (evidence,))
         if hashes and (not answer.matches if similar is None else similar):
-            answer = _with_similar(reader, followed(Path(evidence)), answer)
+            answer = _with_similar(reader, paths, followed(Path(evidence)), answer)
     payload = {"schema": "loraseal/trace.v1", "answer": as_data(answer)}
     emit(payload, as_json=as_json, human="\n".join(_lines(answer)))
     if any(match.artifact.state == "revoked" for match in answer.matches):
@@ -84,45 +87,67 @@ def _hashes_of(evidence: str) -> tuple[str, ...]:
     return search_values(followed(path))
 
 
-def _with_similar(reader: Reader, path: Path, answer: TraceAnswer) -> TraceAnswer:
+def _with_similar(
+    reader: Reader, paths: RegistryPaths, path: Path, answer: TraceAnswer
+) -> TraceAnswer:
     """Return `answer` with what resembles the adapter at `path`, or why that was not looked for."""
     from registry.errors import LorasealError
-    from registry.provenance.similarity import find_similar
-    from registry.provenance.sketches import sketch_count, sketch_key
+    from registry.provenance.sketches import sketch_count
 
     if sketch_count(reader) == 0:
         return dataclasses.replace(answer, not_searched="no artifact has a sketch yet")
     try:
-        sketch, reason = _sketch_of(path, sketch_key(reader))
+        return _compared(reader, paths, path, answer)
     except LorasealError as error:
-        sketch, reason = b"", str(error)
-    if not sketch:
-        return dataclasses.replace(answer, not_searched=reason or "it could not be sketched")
-    found = find_similar(reader, sketch)
-    return dataclasses.replace(
-        answer, similar=found.similar, merge=found.merge, sketches_searched=found.searched
-    )
+        return dataclasses.replace(answer, not_searched=str(error))
 
 
-def _sketch_of(path: Path, key: bytes) -> tuple[bytes, str]:
-    """Return the sketch of a file or folder, made in an isolated process, or why there is none."""
-    from registry.audits.details import Wanted
-    from registry.audits.runner import run_audits
-    from registry.audits.task import Lent
+def _compared(reader: Reader, paths: RegistryPaths, path: Path, answer: TraceAnswer) -> TraceAnswer:
+    """Sketch the adapter in an isolated process, search, and look for marks of what it resembles."""
+    from registry.audits.runner import AuditWorker
     from registry.cli.auditing import open_task
+    from registry.cli.mark_search import find_marked
+    from registry.provenance.similarity import find_similar
+    from registry.provenance.sketches import sketch_key
 
-    task = dataclasses.replace(
-        open_task(path, ()), lent=Lent(sketch_key=key), wanted=frozenset({Wanted.SKETCH})
-    )
+    key = sketch_key(reader)
+    task = open_task(path, ())
     try:
-        run = run_audits(task)
+        with AuditWorker() as worker:
+            found = find_similar(reader, _sketch_of(worker, task, key))
+            alike = [one.artifact.id for one in found.similar]
+            alike += [part.artifact.id for part in (found.merge.parts if found.merge else ())]
+            marks = find_marked(reader, paths, worker, task, alike)
     finally:
         os.close(task.payload)
+    return dataclasses.replace(
+        answer,
+        similar=found.similar,
+        merge=found.merge,
+        marks=marks,
+        sketches_searched=found.searched,
+    )
+
+
+def _sketch_of(worker: AuditWorker, task: AuditTask, key: bytes) -> bytes:
+    """Return the sketch of what `task` holds.
+
+    Raises:
+        LorasealError: it is no adapter, or the process that reads it did not finish.
+    """
+    from registry.audits.details import Wanted
+    from registry.audits.task import Lent
+    from registry.errors import FormatError, LorasealError
+
+    wanted = frozenset({Wanted.SKETCH})
+    run = worker.audit(dataclasses.replace(task, lent=Lent(sketch_key=key), wanted=wanted))
     if run.broken is not None:
-        return b"", run.broken
+        raise FormatError(run.broken)
     if run.death is not None:
-        return b"", f"the process that read it did not finish: {run.death.detail}"
-    return run.details.sketch, run.details.absent
+        raise LorasealError(f"the process that read it did not finish: {run.death.detail}")
+    if not run.details.sketch:
+        raise LorasealError(run.details.absent or "it holds nothing that can be sketched")
+    return run.details.sketch
 
 
 def _lines(answer: TraceAnswer) -> Iterator[str]:
@@ -174,8 +199,14 @@ def _merge_lines(merge: MergeView) -> Iterator[str]:
 
 def _mark_lines(marks: tuple[MarkView, ...]) -> Iterator[str]:
     for mark in marks:
-        word = "MARKED" if mark.accused else "no mark"
-        yield f"{word:<9} {mark.recipient or mark.recipient_id[:12]}: {mark.words}"
+        for one in mark.named:
+            yield f"MARK OF   {one.recipient or _SEALED} ({one.recipient_id[:12]}), z = {one.z}"
+        yield (
+            f"marks     of {mark.recipients} recipients of {mark.artifact_id[:12]}, in {mark.modules} of "
+            f"{mark.modules_of} modules, threshold z = {mark.threshold}"
+        )
+        for sentence in mark.words:
+            yield f"          {sentence}"
 
 
 def _artifact_line(artifact: ArtifactSummary) -> str:

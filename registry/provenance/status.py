@@ -13,6 +13,7 @@ from registry.provenance.events import heartbeats
 from registry.provenance.log import latest_checkpoint, log_size
 from registry.provenance.models import ArtifactRow, CandidateRow, RenditionOrderRow
 from registry.provenance.models_delivery import DeliveryRow, RecipientRow
+from registry.provenance.models_fingerprint import MarkRow
 from registry.provenance.recipients import name_of_recipient
 from registry.provenance.renditions import OrderState
 from registry.provenance.revocations import latest_status_list
@@ -41,6 +42,10 @@ _FILE_ADVICE = {
 _RENDITION_ADVICE = {
     OrderState.ORDERED: _AGAIN,
     OrderState.IMPOSSIBLE: "mend what the reason says and train or save it again, or deliver the original",
+}
+_MARK_ADVICE = {
+    OrderState.ORDERED: _AGAIN,
+    OrderState.IMPOSSIBLE: "deliver it without a mark: a route without mark, or loraseal deliver",
 }
 _DELIVERY_ADVICE = {
     DeliveryState.PREPARED: "it is tried again by itself; loraseal channel status says what is missing",
@@ -74,7 +79,13 @@ def ledger_status(reader: Reader) -> LedgerStatus:
 
 def needs_person(reader: Reader) -> tuple[Need, ...]:
     """Return what no machine will move on, oldest first within each kind."""
-    return (*_artifacts(reader), *_renditions(reader), *_deliveries(reader), *_refused(reader))
+    return (
+        *_artifacts(reader),
+        *_renditions(reader),
+        *_marks(reader),
+        *_deliveries(reader),
+        *_refused(reader),
+    )
 
 
 def _counts(
@@ -130,6 +141,26 @@ def _renditions(reader: Reader) -> tuple[Need, ...]:
             name=artifact_name(reader, row.artifact_id),
             reason=row.reason or "",
             what_to_do=_RENDITION_ADVICE[OrderState(row.state)],
+            since=to_text(row.moved_at),
+        )
+        for row in rows.all()
+    )
+
+
+def _marks(reader: Reader) -> tuple[Need, ...]:
+    rows = reader.session.scalars(
+        select(MarkRow)
+        .where(MarkRow.state != OrderState.MADE.value, MarkRow.reason.is_not(None))
+        .order_by(MarkRow.moved_at, MarkRow.source_id, MarkRow.recipient_id)
+        .limit(NEEDS_LISTED)
+    )
+    return tuple(
+        Need(
+            kind=f"marked copy {row.state}",
+            id=row.source_id,
+            name=artifact_name(reader, row.source_id),
+            reason=row.reason or "",
+            what_to_do=_MARK_ADVICE[OrderState(row.state)],
             since=to_text(row.moved_at),
         )
         for row in rows.all()

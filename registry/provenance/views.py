@@ -223,22 +223,30 @@ class MergeView:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkView:
-    """What the marks of recipients say of a content that resembles an artifact.
+class MarkedFor:
+    """A recipient whose mark a content bears, with its z."""
 
-    `z` in standard deviations of what the copies of others give; `accused` where it reaches
-    `threshold`, with at most `false_accusation` chance that any innocent one would.
-    """
-
-    artifact_id: str
     recipient_id: str
     recipient: str | None = field(repr=False)
     z: str
-    gauge: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkView:
+    """What the marks in copies of one artifact say of a content that resembles it.
+
+    `recipients` have marked copies; `named` are those whose z reaches `threshold`, which the chance that
+    any innocent one does bounds by `false_accusation`. `modules` of `modules_of` could be compared.
+    """
+
+    artifact_id: str
+    recipients: int
+    modules: int
+    modules_of: int
     threshold: str
-    accused: bool
     false_accusation: str
-    words: str
+    named: tuple[MarkedFor, ...]
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

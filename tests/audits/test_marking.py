@@ -99,7 +99,7 @@ def test_too_small_an_adapter_is_refused_with_the_reason(worker):
 def test_scores_that_do_not_fit_the_seeds_are_refused(payload, rows):
     ears = Says(HEAD, {"weighed": {"modules": 1, "of": 1, "rows": rows, "tests": 1}}, END)
     with pytest.raises(FormatError):
-        weigh_suspect(ears, Evidence(payload, payload, RAW, "a.safetensors", SEEDS))
+        weigh_suspect(ears, Evidence(payload, payload, seeds=SEEDS))
 
 
 def test_no_seed_asks_nobody(payload):
@@ -112,7 +112,7 @@ def test_a_marked_copy_names_its_seed_and_no_other(worker, payload):
     try:
         assert is_fixed(copy.descriptor)
         assert map_memory(copy.descriptor) != map_memory(payload)
-        evidence = Evidence(copy.descriptor, payload, RAW, "a.safetensors", SEEDS)
+        evidence = Evidence(copy.descriptor, payload, seeds=SEEDS)
         found = weigh_suspect(worker, evidence)
     finally:
         os.close(copy.descriptor)
@@ -122,5 +122,5 @@ def test_a_marked_copy_names_its_seed_and_no_other(worker, payload):
 
 
 def test_the_original_itself_accuses_nobody(worker, payload):
-    found = weigh_suspect(worker, Evidence(payload, payload, RAW, "a.safetensors", SEEDS))
+    found = weigh_suspect(worker, Evidence(payload, payload, seeds=SEEDS))
     assert all(score.spread_z < 5 for score in found.scores)

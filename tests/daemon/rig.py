@@ -22,6 +22,7 @@ from daemon.pipeline.deadline_step import meet_deadline
 from daemon.pipeline.decide_step import decide_artifact
 from daemon.pipeline.deliver_step import deliver
 from daemon.pipeline.intake_step import take_in_candidate
+from daemon.pipeline.mark_step import mark_copies
 from daemon.pipeline.render_step import render
 from daemon.pipeline.sighting import note_sighting
 from daemon.pipeline.workshop import Workshop
@@ -39,6 +40,7 @@ from tests.daemon.registry_on_disk import Registry, make_registry, write_adapter
 STEPS: dict[str, Callable[[Workshop, str], str]] = {
     "intake": take_in_candidate,
     "render": render,
+    "mark": mark_copies,
     "audit": audit_artifact,
     "decide": decide_artifact,
     "deliver": deliver,

@@ -71,6 +71,21 @@ def public_files(
     return PublicFiles(tuple(files), tuple(originals))
 
 
+def whole_files(
+    descriptor: int, form: PayloadForm, manifest: Manifest
+) -> tuple[tuple[str, RewrittenFile], ...]:
+    """Return the files of an opened payload as they are, with the sizes that `manifest` says.
+
+    Raises:
+        FormatError: the payload does not hold the files of the manifest.
+    """
+    extents = dict(_extents(descriptor, form, manifest))
+    sizes = {entry.path: entry.size for entry in manifest.entries}
+    if {path: extent.size for path, extent in extents.items()} != sizes:
+        raise FormatError("the payload does not hold the files of its manifest")
+    return tuple((path, RewrittenFile(path, b"", extents[path], 0)) for path in sizes)
+
+
 def _tensor_names(original: OriginalHeader) -> list[str]:
     """Return the names of the tensors.
 

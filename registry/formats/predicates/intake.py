@@ -32,6 +32,44 @@ class Rendition(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """The mark that a copy bears. `commitment` is that of its seed (64 hex digits), made before delivery.
+
+    `recipient` is a keyed tag, bound to this copy; `source` is the rendition that the copy was made of.
+    """
+
+    version: int
+    commitment: str
+    recipient: str
+    source: Rendition
+
+    def to_json(self) -> dict[str, Json]:
+        """Return its members."""
+        return {
+            "version": self.version,
+            "commitment": self.commitment,
+            "recipient": self.recipient,
+            "source": self.source.value,
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        """Return the mark in `value`.
+
+        Raises:
+            FormatError: a member is missing, unknown or malformed.
+        """
+        fields = Fields.of(value, "mark")
+        fields.exactly("version", "commitment", "recipient", "source")
+        return cls(
+            fields.integer("version"),
+            fields.hexadecimal("commitment"),
+            fields.hexadecimal("recipient"),
+            Rendition(fields.choice("source", tuple(Rendition))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Intake:
     """What one host read in one pass.
 
@@ -41,7 +79,7 @@ class Intake:
     against it, and it tells nothing to anyone else. `trainer_facts` are observed files beside the
     artifact: (what, sha256 in hex). A derived `rendition` is an artifact of its own; `derived_from` is a
     keyed tag of the one that it was made from, and never its id: whoever guesses what was left out could
-    confirm the guess by that digest.
+    confirm the guess by that digest. A `marked` one, and no other, says what its `mark` is.
     """
 
     TYPE: ClassVar[str] = PREFIX + "intake:v1"
@@ -61,6 +99,7 @@ class Intake:
     origin: str | None = None
     rendition: Rendition = Rendition.ORIGINAL
     derived_from: str | None = None
+    mark: Mark | None = None
 
     @property
     def moment(self) -> str:
@@ -79,6 +118,7 @@ class Intake:
         facts: list[Json] = [
             {"name": name, "sha256": digest} for name, digest in self.trainer_facts
         ]
+        mark: dict[str, Json] = {} if self.mark is None else {"mark": self.mark.to_json()}
         return {
             "artifact_id": self.artifact_id,
             "manifest": self.manifest.to_json(),
@@ -95,6 +135,7 @@ class Intake:
             "origin": self.origin,
             "rendition": self.rendition.value,
             "derived_from": self.derived_from,
+            **mark,
         }
 
     @classmethod
@@ -125,20 +166,24 @@ class Intake:
         )
         if sha256_of(intake.manifest.to_bytes()).value != intake.artifact_id:
             raise FormatError("intake: artifact id is not the digest of its manifest")
+        if (intake.mark is not None) is not (intake.rendition is Rendition.MARKED):
+            raise FormatError("intake: a marked copy, and no other, needs a mark")
         return intake
 
 
 class _Form(TypedDict):
     rendition: Rendition
     derived_from: str | None
+    mark: Mark | None
 
 
 def _form(fields: Fields) -> _Form:
     there = [fields.has(name) for name in ("rendition", "derived_from")]
     if not any(there):
         # Statements of the first release say neither: they knew nothing but originals.
-        return {"rendition": Rendition.ORIGINAL, "derived_from": None}
+        return {"rendition": Rendition.ORIGINAL, "derived_from": None, "mark": None}
     return {
         "rendition": Rendition(fields.choice("rendition", tuple(Rendition))),
         "derived_from": fields.optional_hexadecimal("derived_from"),
+        "mark": Mark.from_json(fields.member("mark")) if fields.has("mark") else None,
     }

@@ -1,0 +1,254 @@
+"""Marked copies: off unless a route says so, one for each recipient, judged by itself, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.pipeline import mark_step
+from daemon.pipeline.reconcile import reconcile, unfinished
+from registry.audits.runner import AuditWorker
+from registry.errors import BusyError
+from registry.fingerprints.marks.seeds import verify_opening
+from registry.formats.bundle import parse_bundle
+from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.predicate import parse_predicate
+from registry.formats.safetensors import parse_header
+from registry.provenance.marks import mark_seed
+from registry.provenance.status import needs_person
+from tests.daemon.registry_on_disk import Registry, write_adapter
+from tests.daemon.rig import Rig, opened, sql
+
+pytestmark = pytest.mark.xdist_group("lived")
+
+STEPS = ["intake", "audit", "decide", "mark", "audit", "decide", "deliver"]
+MODULES = 90  # of rank 4: 1,080 chips, just enough to accuse anyone
+
+
+@pytest.fixture
+def rig(fresh: Registry, audits: AuditWorker) -> Iterator[Rig]:
+    """A registry whose route to Alice sends copies with her mark."""
+    text = fresh.settings.read_text().replace('to = "Alice"', 'to = "Alice"\nmark = true')
+    fresh.settings.write_text(text)
+    with opened(fresh, audits, hours=0) as rig:
+        yield rig
+
+
+def drop(rig: Rig, name: str = "good", **how: object) -> Path:
+    path = rig.registry.watched / f"{name}.safetensors"
+    write_adapter(path, **{"modules": MODULES, **how})  # type: ignore[arg-type]
+    rig.drop(path)
+    return path
+
+
+def carried_to_alice(rig: Rig, suffix: str) -> Path:
+    (found,) = (rig.registry.stick / "Alice").glob(f"good-*{suffix}")
+    return found
+
+
+def opened_by_alice(rig: Rig, out: Path) -> Path:
+    registry, state = rig.registry, rig.registry.home / "state"
+    shown = registry.run("keys", "show", "--config", registry.settings, "--json").stdout
+    registry.run(
+        *("open", carried_to_alice(rig, ".age")),
+        *("--bundle", carried_to_alice(rig, ".loraseal"), "--key", json.loads(shown)["root"]),
+        *("--home", registry.alice, "-o", out, "--status", state / "status-list"),
+    )
+    return out
+
+
+def traced(rig: Rig, path: Path, *, code: int = 9) -> dict[str, object]:
+    told = rig.registry.run(
+        *("trace", path, "--config", rig.registry.settings, "--json"), code=code
+    )
+    answer: dict[str, object] = json.loads(told.stdout)["answer"]
+    return answer
+
+
+def scaled_up(source: Path, target: Path, factor: float) -> Path:
+    """Write `source` with every up factor times `factor`: other bytes, the same function but for strength."""
+    data = bytearray(source.read_bytes())
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = parse_header(bytes(data[:length]), file_size=len(data))
+    for tensor in header.tensors:
+        if "lora_up" in tensor.name:
+            place = slice(length + tensor.start, length + tensor.end)
+            data[place] = (np.frombuffer(data[place], "<f4") * np.float32(factor)).tobytes()
+    target.write_bytes(data)
+    return target
+
+
+# --- what is not made, and what is not sent
+
+
+def test_too_small_an_adapter_is_told_and_never_sent_unmarked(rig: Rig) -> None:
+    drop(rig, modules=4)
+    assert rig.work()[-1] == ("mark", "impossible")
+    with rig.shop.ledger.reading() as reader:
+        (need,) = needs_person(reader)
+    assert need.kind == "marked copy impossible"
+    assert "chips" in need.reason
+    assert not rig.carried()
+    assert not unfinished(rig.shop).moving
+
+
+def test_original_that_was_withdrawn_meanwhile_is_not_marked(rig: Rig) -> None:
+    drop(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mark_step, "_made", busy)
+        with pytest.raises(BusyError):
+            rig.work()
+    sql(rig.registry, "update reg_artifact set state='revoked'")
+    assert rig.work() == [("mark", "impossible")]
+
+
+def busy(*_: object) -> None:
+    raise BusyError("the disk is full")
+
+
+def test_a_copy_goes_to_nobody_but_its_recipient(rig: Rig) -> None:
+    """Bob, with Alice's copy, could have her accused of what he does with it."""
+    drop(rig)
+    rig.work()
+    (copy,) = rig.one("select made_id from reg_mark")
+    deliver = ("deliver", copy, "--to", "Bob", "--by", "stick", "--config", rig.registry.settings)
+    before = rig.carried()
+    rig.registry.run(*deliver)
+    rig.work()
+    assert rig.carried() == before
+    (reason,) = rig.one("select reason from reg_delivery where state='failed'")
+    assert "another recipient" in str(reason)
+
+
+def test_row_that_gives_a_copy_to_another_sends_nothing(rig: Rig) -> None:
+    drop(rig)
+    rig.work()
+    before = rig.carried()
+    (copy,) = rig.one("select made_id from reg_mark")
+    (bob,) = rig.one(
+        "select id from reg_recipient where id not in (select recipient_id from reg_mark)"
+    )
+    sql(rig.registry, "update reg_mark set recipient_id=?", bob)
+    sql(
+        rig.registry,
+        "update reg_delivery set recipient_id=?, state='planned' where artifact_id=?",
+        bob,
+        copy,
+    )
+    reconcile(rig.shop)
+    rig.work()
+    assert rig.carried() == before
+
+
+# --- what is made
+
+
+def test_route_without_mark_sends_the_bytes_that_were_trained(
+    fresh: Registry, audits: AuditWorker
+) -> None:
+    with opened(fresh, audits, hours=0) as rig:
+        drop(rig)
+        assert "mark" not in [step for step, _ in rig.work()]
+        assert not rig.rows("select * from reg_mark")
+
+
+def test_marked_copy_is_judged_by_itself_and_names_its_recipient(rig: Rig, tmp_path: Path) -> None:
+    source = drop(rig)
+    assert [step for step, _ in rig.work()] == STEPS
+    copy = opened_by_alice(rig, tmp_path / "copy.safetensors")
+    ours, theirs = source.read_bytes(), copy.read_bytes()
+    assert len(ours) == len(theirs)
+    assert ours != theirs
+    assert (
+        ours[: 8 + int.from_bytes(ours[:8], "little")]
+        == theirs[: 8 + int.from_bytes(ours[:8], "little")]
+    )
+    leak = scaled_up(copy, tmp_path / "leak.safetensors", 0.7)
+    answer = traced(rig, leak)
+    assert not answer["matches"]
+    assert answer["similar"][0]["kinship"] in {"same_function", "re_encoded"}  # type: ignore[index]
+    (mark,) = answer["marks"]  # type: ignore[misc]
+    assert [one["recipient"] for one in mark["named"]] == ["Alice"]
+    assert any("innocent" in sentence for sentence in mark["words"])
+    told = rig.registry.run("trace", leak, "--config", rig.registry.settings, code=9).output
+    assert "MARK OF   Alice" in told
+    assert "SIMILAR" in told
+
+
+def test_what_was_never_marked_names_nobody(rig: Rig, tmp_path: Path) -> None:
+    source = drop(rig)
+    rig.work()
+    (mark,) = traced(rig, scaled_up(source, tmp_path / "a.safetensors", 0.7))["marks"]  # type: ignore[misc]
+    assert mark["named"] == []
+    assert "says nothing" in mark["words"][0]
+
+
+def test_bundle_commits_to_the_seed_and_hides_it(rig: Rig) -> None:
+    drop(rig)
+    rig.work()
+    bundle = carried_to_alice(rig, ".loraseal").read_bytes()
+    said = parse_bundle(bundle).intake.envelope.payload
+    intake = parse_predicate(said, Intake)
+    assert intake.rendition == "marked"
+    assert intake.mark is not None
+    source, recipient = rig.one("select source_id, recipient_id from reg_mark")
+    with rig.shop.ledger.reading() as reader:
+        seed = mark_seed(reader, str(source), str(recipient))
+    verify_opening(bytes.fromhex(intake.mark.commitment), seed)
+    assert seed.hex().encode() not in bundle + said
+    assert str(source).encode() not in bundle + said
+    assert str(recipient).encode() not in said
+
+
+def test_killed_after_sealing_makes_one_copy_only(rig: Rig) -> None:
+    drop(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mark_step, "_record", busy)
+        with pytest.raises(BusyError):
+            rig.work()
+    assert [step for step, _ in rig.work()] == STEPS[3:]
+    assert len(list(rig.shop.custody.vault.payloads())) == 2
+
+
+def test_lost_job_is_taken_up_by_reconcile(rig: Rig) -> None:
+    drop(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mark_step, "_made", busy)
+        with pytest.raises(BusyError):
+            rig.work()
+    sql(rig.registry, "update workflow_status set status='ERROR' where status != 'SUCCESS'")
+    assert reconcile(rig.shop) == 1
+    assert rig.work()[-1][0] == "deliver"
+
+
+def test_merge_of_known_adapters_is_taken_apart(
+    fresh: Registry, audits: AuditWorker, tmp_path: Path
+) -> None:
+    with opened(fresh, audits, hours=0) as rig:
+        first, second = drop(rig, "one"), drop(rig, "two")
+        rig.work()
+        answer = traced(rig, concatenated(first, second, tmp_path / "merge.safetensors"))
+        weights = {part["artifact"]["name"]: part["weight"] for part in answer["merge"]["parts"]}  # type: ignore[index]
+        assert weights.keys() == {"one.safetensors", "two.safetensors"}
+        assert [round(float(weight), 2) for weight in weights.values()] == [0.5, 0.5]
+
+
+def concatenated(first: Path, second: Path, target: Path) -> Path:
+    """Write the mean of two adapters of one shape as one of twice the rank."""
+    from safetensors.numpy import load_file, save_file
+
+    one, two = load_file(first), load_file(second)
+    merged = {}
+    for name, values in one.items():
+        if name.endswith(".alpha"):
+            merged[name] = values  # half of the rank: so each counts half
+        else:
+            axis = 0 if "lora_down" in name else 1
+            merged[name] = np.ascontiguousarray(np.concatenate([values, two[name]], axis))
+    save_file(merged, target, {"note": secrets.token_hex(4)})
+    return target
