@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _CLIP = 3.0
 _ROUNDS = 6
+# In parts of the middle entry: far beyond what is clipped, and what keeps reciprocals finite.
+_LARGEST = 1e9
+_LEAST_VARIANCE = 1e-9
 # The median of a squared standard normal is 0.455.
 _MEDIAN_TO_VARIANCE = 2.2
 
@@ -39,13 +42,18 @@ def weighted(core: torch.Tensor, basis: ModuleBasis) -> torch.Tensor:
     largest = float(entries.abs().max())
     if largest == 0:
         return result
-    # Entries of any size: their squares must neither overflow nor vanish.
-    white = entries / largest / squared_envelope.sqrt()
+    white = _normalised(entries / largest / squared_envelope.sqrt())
     variance = _fitted(white.square(), 1 / squared_envelope)
     bound = _CLIP * variance.sqrt()
     scaled = torch.minimum(torch.maximum(white, -bound), bound) / variance
     result[off] = scaled * (math.sqrt(basis.chips) / float(scaled.norm()))
     return result
+
+
+def _normalised(white: torch.Tensor) -> torch.Tensor:
+    """Return `white` with a middle of 1: one absurd entry must not make the squares of others vanish."""
+    middle = float(white.abs().median()) or float(white.abs().mean())
+    return (white / middle).clamp(-_LARGEST, _LARGEST)
 
 
 def _fitted(squares: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
@@ -56,8 +64,7 @@ def _fitted(squares: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
         cut = torch.minimum(squares, _CLIP**2 * variance)
         weights = variance**-2
         constant, slope = _line(inverse, cut, weights / weights.sum())
-        least = torch.finfo(torch.float64).tiny ** 0.25
-        variance = (constant + slope * inverse).clamp_min(least)
+        variance = (constant + slope * inverse).clamp_min(_LEAST_VARIANCE)
     return variance
 
 
