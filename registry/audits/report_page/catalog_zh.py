@@ -17,7 +17,7 @@ _SHARED = {
     "mend the listed ones first": "请先处理已列出的",
     "its update is not finite": "它的更新含有非有限值（NaN 或无穷大）",
     "dora: direction only": "DoRA：仅方向部分",
-    "the files do not state its scale; 1 was taken": "文件未说明其缩放系数，按 1 计算",
+    "the files do not state its scale, 1 was taken": "文件未说明其缩放系数，按 1 计算",
 }
 
 _PROCESS = {
