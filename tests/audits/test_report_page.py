@@ -408,7 +408,7 @@ def test_thousands_of_modules_share_rows_and_none_is_lost():
     details = list(modules(5000, 4))
     details[4321] = dataclasses.replace(details[4321], values=("1000",), frobenius="1000")
     rows = picture_of(details)
-    assert len(rows) <= 480
+    assert len(rows) <= 840
     assert sum(row[0] == FIRST_LEVEL + LEVELS - 1 for row in rows) == 1
 
 

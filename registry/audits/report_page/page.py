@@ -2,7 +2,7 @@
 
 It holds no script and no address of anything outside; a policy in its head has the browser refuse
 both. Everything from the payload goes through `markup`. However many modules there are, the picture has
-at most 480 rows and the lists name at most some hundred: a page of 722 modules is below 512 KiB. Only
+at most 840 rows and the lists name at most some hundred: a page of 722 modules is below 512 KiB. Only
 findings add to that, at most 200 an audit and each cut to `markup.SENTENCE_CHARS`.
 """
 
