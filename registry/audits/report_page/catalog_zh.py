@@ -9,6 +9,9 @@ prints the ones that are missing here, ready to be filled in.
 
 from __future__ import annotations
 
+from registry.audits.report_page.catalog_zh_file import CHINESE_FILE
+from registry.audits.report_page.catalog_zh_peers import CHINESE_PEERS
+
 _SHARED = {
     "modules": "模块",
     "tensors": "张量",
@@ -232,4 +235,6 @@ CHINESE: dict[str, str] = {
     **_VALUES,
     **_SPECTRUM,
     **_BROKEN,
+    **CHINESE_FILE,
+    **CHINESE_PEERS,
 }

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 GAP = "{}"
 _SLOT = re.compile(r"\{([0-9])\}")
-_PROSE = re.compile(r"[A-Za-z]{2,} +[A-Za-z]{2,}")
+_PROSE = re.compile(r"[A-Za-z]+ +[A-Za-z]+")
 _DEPTH = 3
 # Sentences may match several templates; the ones with most fixed letters are looked at closer.
 _CANDIDATES = 4
+# A template with fewer letters of its own fits anything: only a reading without English counts.
+_TELLING_LETTERS = 12
 # Sentences joined by semicolons; more than that is no sentence of an audit.
 _PARTS = 12
 
@@ -78,8 +80,11 @@ class Translator:
             values = match(literals, text)
             if values is not None:
                 pieces = tuple(self._filled(words, values, depth - 1))
+                english = _english_chars(pieces)
+                if english and sum(map(len, literals)) < _TELLING_LETTERS:
+                    continue
                 inner = sum(bool(_PROSE.search(value)) for value in values[:-1])
-                yield (_english_chars(pieces), inner), pieces
+                yield (english, inner), pieces
                 found += 1
                 if found == _CANDIDATES:
                     return
