@@ -79,7 +79,7 @@ WRAPPED_KEY_BYTES = 4 * 1024
 SUBJECT_KEYS_CACHED = 4096
 
 # What an audit child may say (it has parsed a hostile payload: its words are outside input).
-AUDIT_RESULT_BYTES = 4 * 1024 * 1024
+AUDIT_RESULT_BYTES = 8 * 1024 * 1024
 AUDIT_FINDINGS = 200
 AUDIT_METRICS = 200
 AUDIT_TEXT_CHARS = 2_000
@@ -92,6 +92,10 @@ AUDIT_DETAIL_FEATURES = 256
 AUDIT_DETAIL_NAME_CHARS = 600
 AUDIT_DETAIL_NAMES_CHARS_IN_ALL = 768 * 1024
 AUDIT_SKETCH_BYTES = 1024 * 1024
+AUDIT_CODE_BYTES = 256
+# What is lent to it: features of so many other adapters of its kind at most.
+AUDIT_PEERS = 1_000
+AUDIT_CONTEXT_BYTES = 16 * 1024 * 1024
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.

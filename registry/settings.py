@@ -53,6 +53,11 @@ class RegistryPaths:
         return self.state / "outbox"
 
     @property
+    def bases(self) -> Path:
+        """Caches of base models, which audits compare with; made anew at any time."""
+        return self.state / "bases"
+
+    @property
     def log_head(self) -> Path:
         """The last signed checkpoint, kept outside the database on purpose."""
         return self.state / "log-head"

@@ -16,6 +16,7 @@ from registry.formats.findings import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from registry.fingerprints.parts import CanonicalPart
     from registry.formats.adapter_config import AdapterConfig
     from registry.formats.findings import AuditReport, Finding
     from registry.updates.files import LocatedModule, Payload, WeightFile
@@ -54,13 +55,14 @@ class AuditSubject:
     """One opened payload, and what its audits may use.
 
     `threads` is how many CPU threads an audit may use; `device` a torch device name; `context` what
-    the parent lends beside the payload.
+    the parent lends beside the payload; `deterministic` asks for spectra with a digest.
     """
 
     payload: Payload
     device: str = "cpu"
     threads: int = 1
     context: AuditContext = NO_CONTEXT
+    deterministic: bool = False
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -78,6 +80,18 @@ class AuditSubject:
         return self.payload.modules
 
     @cached_property
+    def parts(self) -> tuple[tuple[CanonicalPart, ...], ...]:
+        """The canonical layers that each module changes, in the order of the modules."""
+        from registry.fingerprints.names import canonical_parts  # late: most audits need none
+
+        return canonical_parts(self.payload)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The class of every module (`attn.q`, ...): of a fused one that of its first part."""
+        return tuple(own[0].kind if own else "" for own in self.parts)
+
+    @cached_property
     def spectra(self) -> tuple[ModuleSpectrum, ...]:
         """The measured spectrum of every module, computed once for all audits that need it.
 
@@ -86,7 +100,7 @@ class AuditSubject:
         """
         from registry.updates.spectra import measure  # late: it loads torch
 
-        return measure(self.payload, self.device)
+        return measure(self.payload, self.device, deterministic=self.deterministic)
 
 
 class Audit(Protocol):

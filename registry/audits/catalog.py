@@ -42,9 +42,17 @@ BUILT_IN: tuple[AuditSpec, ...] = (
     AuditSpec("structure", "1", "registry.audits.weights.structure:StructureAudit"),
     AuditSpec("nonfinite", "1", "registry.audits.weights.nonfinite:NonfiniteAudit"),
     AuditSpec("dead_modules", "1", "registry.audits.weights.dead_modules:DeadModulesAudit"),
-    AuditSpec("spectrum", "1", "registry.audits.weights.spectrum:SpectrumAudit"),
+    AuditSpec("spectrum", "2", "registry.audits.weights.spectrum:SpectrumAudit"),
+    AuditSpec(
+        "spectral_outlier", "1", "registry.audits.weights.spectral_outlier:SpectralOutlierAudit"
+    ),
+    AuditSpec("base_relation", "1", "registry.audits.weights.base_relation:BaseRelationAudit"),
 )
-DEFAULT_RULES: tuple[str, ...] = tuple(spec.rule for spec in BUILT_IN)
+# They need more than the payload (a cohort, a base model), and advise only.
+_NOT_DEFAULT = frozenset({"spectral_outlier", "base_relation"})
+DEFAULT_RULES: tuple[str, ...] = tuple(
+    spec.rule for spec in BUILT_IN if spec.rule not in _NOT_DEFAULT
+)
 
 
 def find_specs(rules: Sequence[str], *, plugins: Sequence[str] = ()) -> tuple[AuditSpec, ...]:

@@ -21,7 +21,12 @@ from registry.artifacts.notes import PayloadForm
 from registry.audits import catalog
 from registry.audits.audit import AuditSubject
 from registry.audits.confinement import Reach, confine_child, confine_worker
+from registry.audits.context import AuditContext
+from registry.audits.context_wire import lent_from_bytes
 from registry.audits.control import Message, WorkerGoneError, receive_message, send_message
+from registry.audits.details import Wanted
+from registry.audits.details_wire import details_to_json
+from registry.audits.measuring import measure_details
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.sealed_memory import map_memory
@@ -33,14 +38,38 @@ if TYPE_CHECKING:
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
-_PRELOADED = ("registry.updates.payload", "registry.audits.weights.structure")
+_PRELOADED = (
+    "registry.updates.payload",
+    "registry.audits.weights.structure",
+    "registry.fingerprints.names",
+)
 _PRELOADED_TORCH = (
     "torch",
     "registry.audits.weights.nonfinite",
     "registry.audits.weights.dead_modules",
     "registry.audits.weights.spectrum",
+    "registry.audits.detailing",
+    "registry.audits.features",
+    "registry.fingerprints.index",
+    "registry.fingerprints.sketching",
 )
 _FAILED_STATUS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The descriptors of one task: payload, the pipe for words, what is lent, and a base's cache."""
+
+    payload: int
+    words: int
+    lent: int
+    base: int | None = None
+
+    @classmethod
+    def of(cls, descriptors: list[int]) -> _Given:
+        """Return them in the order in which the parent sends them."""
+        payload, words, lent, *rest = descriptors
+        return cls(payload, words, lent, rest[0] if rest else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +82,7 @@ class _Job:
     cpu_seconds: int
     threads: int
     device: str
+    wanted: frozenset[Wanted]
 
 
 def main(control: int, *, code: tuple[str, ...], accelerator: bool) -> None:
@@ -87,14 +117,13 @@ def _preload() -> str:
 
 def _serve(channel: socket.socket, reach: Reach, message: Message, descriptors: list[int]) -> None:
     """Fork a child for one task, tell the parent of it, and wait until it has ended."""
-    payload, words = descriptors
     worker = os.getpid()
     pid = os.fork()
     if pid == 0:
         channel.close()
-        _be_child(reach, worker, _job(message), (payload, words))
-    os.close(payload)
-    os.close(words)
+        _be_child(reach, worker, _job(message), _Given.of(descriptors))
+    for descriptor in descriptors:
+        os.close(descriptor)
     # Not reaped yet, so the descriptor is certain to mean this child.
     watch = os.pidfd_open(pid)
     try:
@@ -121,9 +150,9 @@ def _await_end(channel: socket.socket, watch: int) -> None:
 
 
 def _job(message: Message) -> _Job:
-    rules, entries = message["rules"], message["entries"]
-    if not isinstance(rules, list) or not isinstance(entries, list):
-        raise TypeError("rules and entries are lists")
+    rules, entries, wanted = message["rules"], message["entries"], message["wanted"]
+    if not isinstance(rules, list) or not isinstance(entries, list) or not isinstance(wanted, list):
+        raise TypeError("rules, entries and what is wanted are lists")
     return _Job(
         form=PayloadForm(str(message["form"])),
         name=str(message["name"]),
@@ -131,17 +160,18 @@ def _job(message: Message) -> _Job:
         cpu_seconds=int(str(message["cpu_seconds"])),
         threads=int(str(message["threads"])),
         device=str(message["device"]),
+        wanted=frozenset(Wanted(word) for word in wanted),
     )
 
 
-def _be_child(reach: Reach, worker: int, job: _Job, descriptors: tuple[int, int]) -> None:
+def _be_child(reach: Reach, worker: int, job: _Job, given: _Given) -> None:
     """Run the job on the payload and end this process; never returns."""
-    payload, words = descriptors
+    words = given.words
     status = _FAILED_STATUS
     try:
         confinement = confine_child(reach, worker=worker, cpu_seconds=job.cpu_seconds)
         _say(words, {"confinement": {**confinement}})
-        _audit(job, payload, words)
+        _audit(job, given)
         _say(words, {"done": True})
         status = 0
     finally:
@@ -149,23 +179,38 @@ def _be_child(reach: Reach, worker: int, job: _Job, descriptors: tuple[int, int]
         os._exit(status)
 
 
-def _audit(job: _Job, payload: int, words: int) -> None:
+def _audit(job: _Job, given: _Given) -> None:
+    words = given.words
     try:
-        data = map_memory(payload)
-        subject = _subject(job, data)
+        subject = _subject(job, given)
     except FormatError as error:
         _say(words, {"broken": clean_text(str(error)), "hint": clean_text(error.hint or "")})
         return
     for rule, entry in job.entries:
         _say(words, {"report": report_to_json(run_one(rule, entry, subject))})
+    if job.wanted:
+        for line in _details(subject, job.wanted):
+            _say(words, line)
 
 
-def _subject(job: _Job, data: memoryview) -> AuditSubject:
+def _subject(job: _Job, given: _Given) -> AuditSubject:
     from registry.updates.payload import read_payload
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
-    return AuditSubject(read_payload(data, job.form, job.name), job.device, job.threads)
+    peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
+    base = None if given.base is None else map_memory(given.base)
+    payload = read_payload(map_memory(given.payload), job.form, job.name)
+    return AuditSubject(payload, job.device, job.threads, AuditContext(peers, base, key))
+
+
+def _details(subject: AuditSubject, wanted: frozenset[Wanted]) -> list[dict[str, Json]]:
+    """Return the lines of what was wanted, or the one that says why there are none."""
+    try:
+        return details_to_json(measure_details(subject, wanted))
+    except Exception as error:
+        # Reports stand without their numbers; what reads them is told.
+        return [{"no_details": clean_text(f"stopped with {type(error).__name__}")}]
 
 
 def run_one(rule: str, entry: str, subject: AuditSubject) -> AuditReport:

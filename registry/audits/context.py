@@ -6,7 +6,14 @@ It goes to the child through a sealed descriptor of its own. Without one of thes
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COMMON = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,18 @@ class PeerGroup:
     label: str
     names: tuple[str, ...]
     rows: tuple[tuple[float, ...], ...]
+
+
+def peer_group(label: str, rows: Sequence[Mapping[str, float]]) -> PeerGroup:
+    """Return the group of peers whose features are `rows`, by name.
+
+    Features that nearly all have are compared, and only peers that have them all: else one odd adapter
+    could take a feature away from the comparison of all others.
+    """
+    counts = Counter(name for row in rows for name in row)
+    names = tuple(sorted(name for name, count in counts.items() if count >= _COMMON * len(rows)))
+    whole = [row for row in rows if all(name in row for name in names)]
+    return PeerGroup(label, names, tuple(tuple(row[name] for name in names) for row in whole))
 
 
 @dataclass(frozen=True, slots=True)

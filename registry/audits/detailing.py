@@ -16,28 +16,17 @@ from registry.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from registry.audits.audit import AuditSubject
-    from registry.updates.files import LocatedModule
     from registry.updates.spectra import ModuleSpectrum
 
-DIRECTION_ONLY = "dora: direction only"
 SCALE_ASSUMED = "the files do not state its scale, 1 was taken"
 NOT_FINITE = "its update is not finite"
 
 
-def no_kind(located: LocatedModule) -> str:
-    """Return "": the class of a module is not known."""
-    return ""
-
-
-def details_of(
-    subject: AuditSubject, kind: Callable[[LocatedModule], str] = no_kind
-) -> tuple[ModuleDetail, ...]:
+def details_of(subject: AuditSubject) -> tuple[ModuleDetail, ...]:
     """Return the numbers of every module of `subject`, in the order of its modules.
 
-    `kind` names the class of a module (`attn.q`, ...). Of each spectrum at most 256 values are kept,
+    Of each spectrum at most 256 values are kept,
     fewer where there are thousands of modules; the Frobenius norm is always that of all of them.
     Modules after the limit, or after the limit of all their names, are left out.
 
@@ -47,8 +36,8 @@ def details_of(
     most = _values_each(len(subject.modules))
     found: list[ModuleDetail] = []
     room = AUDIT_DETAIL_NAMES_CHARS_IN_ALL
-    for located, spectrum in zip(subject.modules, subject.spectra, strict=True):
-        detail = detail_of(spectrum, kind(located), most=most)
+    for kind, spectrum in zip(subject.kinds, subject.spectra, strict=True):
+        detail = detail_of(spectrum, kind, most=most)
         room -= sum(map(len, (detail.place, detail.kind, detail.caveat, detail.reason)))
         if room < 0 or len(found) == AUDIT_DETAIL_MODULES:
             break
@@ -64,7 +53,7 @@ def detail_of(
     caveat = "; ".join(
         words
         for words, holds in (
-            (DIRECTION_ONLY, spectrum.direction_only),
+            (spectrum.caveat, bool(spectrum.caveat)),
             (SCALE_ASSUMED, spectrum.values is not None and not spectrum.scale_stated),
         )
         if holds

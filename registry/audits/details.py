@@ -7,6 +7,15 @@ details must not depend on the last bits of one machine's arithmetic.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Wanted(StrEnum):
+    """Which details a caller wants back; each costs time and room."""
+
+    MODULES = "modules"
+    FEATURES = "features"
+    SKETCH = "sketch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +56,17 @@ class CohortPosition:
 
 @dataclass(frozen=True, slots=True)
 class AuditDetails:
-    """Everything measured of one adapter. `sketch` is the keyed sketch, "" where none was asked for."""
+    """Everything measured of one adapter. `sketch` is the keyed sketch and `code` its 2,048-bit code.
+
+    Both are empty where none was asked for. `absent` says why nothing of this could be measured.
+    """
 
     modules: tuple[ModuleDetail, ...] = ()
     features: tuple[tuple[str, str], ...] = ()
     position: CohortPosition | None = None
     sketch: bytes = b""
+    code: bytes = b""
+    absent: str = ""
 
 
 NO_DETAILS = AuditDetails()

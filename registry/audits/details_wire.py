@@ -18,6 +18,7 @@ from registry.errors import FormatError
 from registry.formats.base64_text import decode_base64, encode_base64
 from registry.formats.fields import Fields
 from registry.limits import (
+    AUDIT_CODE_BYTES,
     AUDIT_DETAIL_FEATURES,
     AUDIT_DETAIL_MODULES,
     AUDIT_DETAIL_NAME_CHARS,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from registry.formats.canonical import Json
 
 _MODULE = frozenset(("place", "kind", "values", "frobenius", "caveat", "reason"))
-_REST = frozenset(("features", "position", "sketch"))
+_REST = frozenset(("features", "position", "sketch", "code"))
 _POSITION = frozenset(("label", "peers", "distance", "features"))
 _FEATURE = frozenset(("name", "value", "median", "z"))
 _NUMBER = re.compile(r"-?[0-9]{1,8}(\.[0-9]{1,12})?(e[+-][0-9]{2,3})?")
@@ -39,9 +40,11 @@ _NUMBER_CHARS = 24
 _BASE64_CHARS = 4 * (AUDIT_SKETCH_BYTES // 3 + 1)
 
 
-def details_to_json(details: AuditDetails) -> list[Json]:
+def details_to_json(details: AuditDetails) -> list[dict[str, Json]]:
     """Return one line `{"module": ...}` for each module, in order, and then `{"details": ...}`."""
-    modules: list[Json] = [{"module": module_to_json(module)} for module in details.modules]
+    modules: list[dict[str, Json]] = [
+        {"module": module_to_json(module)} for module in details.modules
+    ]
     return [*modules, {"details": rest_to_json(details)}]
 
 
@@ -116,6 +119,7 @@ def rest_to_json(details: AuditDetails) -> Json:
         "features": features,
         "position": None if position is None else _position_to_json(position),
         "sketch": encode_base64(details.sketch),
+        "code": encode_base64(details.code),
     }
 
 
@@ -127,17 +131,24 @@ def rest_from_json(value: Json, modules: tuple[ModuleDetail, ...]) -> AuditDetai
     """
     fields = _exact(value, _REST, "audit details")
     position = fields.member("position")
-    sketch = decode_base64(
-        fields.text("sketch", max_chars=_BASE64_CHARS), what="the sketch of the audit details"
-    )
-    if len(sketch) > AUDIT_SKETCH_BYTES:
-        raise FormatError(f"sketch has {len(sketch)} bytes, more than {AUDIT_SKETCH_BYTES}")
+    sketch, code = _bytes(fields, "sketch"), _bytes(fields, "code")
+    if bool(sketch) != bool(code) or len(code) not in {0, AUDIT_CODE_BYTES}:
+        raise FormatError(f"audit details hold a code of {len(code)} bytes")
     return AuditDetails(
         modules=modules,
         features=tuple(_pair(row) for row in fields.items("features", most=AUDIT_DETAIL_FEATURES)),
         position=None if position is None else _position_from_json(position),
         sketch=sketch,
+        code=code,
     )
+
+
+def _bytes(fields: Fields, name: str) -> bytes:
+    text = fields.text(name, max_chars=_BASE64_CHARS)
+    found = decode_base64(text, what=f"the {name} of the audit details")
+    if len(found) > AUDIT_SKETCH_BYTES:
+        raise FormatError(f"{name} has {len(found)} bytes, more than {AUDIT_SKETCH_BYTES}")
+    return found
 
 
 def _position_to_json(position: CohortPosition) -> Json:

@@ -92,8 +92,7 @@ def report_from_json(value: Json) -> AuditReport:
 
 def _exact(value: Json, names: frozenset[str], what: str) -> Fields:
     fields = Fields.of(value, what)
-    if not isinstance(value, dict) or set(value) != names:
-        raise FormatError(f"{what} needs exactly the members {', '.join(sorted(names))}")
+    fields.exactly(*names)
     return fields
 
 

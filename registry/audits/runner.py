@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry.audits import catalog
+from registry.audits.context_wire import lent_to_bytes
 from registry.audits.control import WorkerGoneError, receive_message, send_message
 from registry.audits.listening import Heard, listen
+from registry.audits.sealed_memory import seal_memory
 from registry.audits.task import AuditLimits, AuditRun, AuditTask, ChildDeath, DeathCause
 from registry.audits.verdicts import judge
 from registry.errors import LorasealError
@@ -127,13 +129,16 @@ class AuditWorker:
 
     def _hear(self, task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits) -> Heard:
         channel = self._connected()
+        lent = seal_memory([lent_to_bytes(task.lent)])
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
+            base = () if task.lent.base is None else (task.lent.base,)
             try:
                 request = _request(task, specs, limits, self._options.device)
-                send_message(channel, request, (task.payload, writing))
+                send_message(channel, request, (task.payload, writing, lent, *base))
             finally:
                 os.close(writing)
+                os.close(lent)
             heard = listen(channel, reading, limits, payload_bytes=os.fstat(task.payload).st_size)
         except WorkerGoneError:
             heard = Heard(b"", ChildDeath(DeathCause.WORKER, "the audit worker died"))
@@ -210,6 +215,7 @@ def _request(
         "cpu_seconds": limits.cpu_seconds,
         "threads": limits.threads,
         "device": device,
+        "wanted": sorted(word.value for word in task.wanted),
     }
 
 

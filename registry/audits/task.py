@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import worst
 from registry.audits.catalog import DEFAULT_RULES
-from registry.audits.details import NO_DETAILS, AuditDetails
+from registry.audits.details import NO_DETAILS, AuditDetails, Wanted
 
 if TYPE_CHECKING:
+    from registry.audits.context import PeerGroup
     from registry.formats.findings import AuditReport, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a task lends its audits: `base` is a descriptor of a base model's cache, the caller's.
+
+    `sketch_key` is the secret for keyed sketches, needed where one is wanted.
+    """
+
+    peers: PeerGroup | None = None
+    base: int | None = None
+    sketch_key: bytes | None = field(default=None, repr=False)
+
+
+NOTHING_LENT = Lent()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditTask:
     """One payload to audit: a descriptor (sealed memory, or any readable file) that stays the caller's.
 
-    `name` is the path of the one file of a raw payload, as findings print it.
+    `name` is the path of the one file of a raw payload, as findings print it. `lent` is what the
+    audits may use beside it; `wanted` says which numbers are to come back with the reports.
     """
 
     payload: int
     form: PayloadForm = PayloadForm.RAW
     name: str = "payload.safetensors"
     rules: tuple[str, ...] = DEFAULT_RULES
+    lent: Lent = NOTHING_LENT
+    wanted: frozenset[Wanted] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

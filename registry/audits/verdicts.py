@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry.audits.catalog import supplier_of_built_ins
+from registry.audits.details import NO_DETAILS, AuditDetails
+from registry.audits.details_wire import details_from_json
 from registry.audits.report_wire import report_from_json
 from registry.audits.reporting import clean_text, failed_report
 from registry.audits.task import AuditRun, ChildDeath, DeathCause
@@ -42,6 +44,8 @@ class _Said:
     reports: dict[str, AuditReport] = field(default_factory=dict)
     confinement: dict[str, str] = field(default_factory=dict)
     broken: tuple[str, str] | None = None
+    numbers: list[Json] = field(default_factory=list)
+    details: AuditDetails = NO_DETAILS
     done: bool = False
 
 
@@ -65,7 +69,7 @@ def judge(specs: Sequence[AuditSpec], heard: Heard, confinement: Mapping[str, st
     reports = tuple(_report(spec, said, death) for spec in specs)
     surroundings = tuple(sorted({**confinement, **said.confinement}.items()))
     broken = said.broken[0] if said.broken else None
-    return AuditRun(reports, death, broken, surroundings, heard.peak_bytes)
+    return AuditRun(reports, death, broken, surroundings, heard.peak_bytes, said.details)
 
 
 def _read(words: bytes, rules: set[str], *, cut_off: bool) -> _Said:
@@ -91,8 +95,14 @@ def _take(said: _Said, fields: Fields, value: Json, rules: set[str]) -> None:
         case {"broken": str(), "hint": str(), **rest} if not rest:
             broken = fields.text("broken", max_chars=AUDIT_TEXT_CHARS)
             said.broken = clean_text(broken), clean_text(fields.text("hint"))
+        case {"module": _, **rest} | {"details": _, **rest} if not rest:
+            said.numbers.append(value)
+        case {"no_details": str(), **rest} if not rest:
+            said.details = AuditDetails(absent=clean_text(fields.text("no_details")))
         case {"done": True, **rest} if not rest:
             said.done = True
+            # A child that dies half-way leaves reports that count, and no numbers.
+            said.details = details_from_json(said.numbers) if said.numbers else said.details
         case _:
             raise FormatError("a line of an unknown kind")
 

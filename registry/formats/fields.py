@@ -59,6 +59,15 @@ class Fields:
             raise FormatError(f"{self.what} lacks {name!r}")
         return self._value[name]
 
+    def exactly(self, *names: str) -> None:
+        """Refuse a member that is not among `names`, or the lack of one that is.
+
+        Raises:
+            FormatError: another set of members.
+        """
+        if set(self._value) != set(names):
+            raise FormatError(f"{self.what} needs exactly the members {', '.join(sorted(names))}")
+
     def has(self, name: str) -> bool:
         """Return whether the member is there; for those that older statements lack."""
         return name in self._value

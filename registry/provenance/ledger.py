@@ -18,7 +18,11 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from registry.errors import BusyError, LorasealError
-from registry.provenance import models_delivery, models_log  # noqa: F401 - foreign keys name their tables
+from registry.provenance import (  # noqa: F401 - foreign keys name their tables
+    models_delivery,
+    models_fingerprint,
+    models_log,
+)
 from registry.provenance.database import BUSY_TIMEOUT_MILLISECONDS
 
 if TYPE_CHECKING:

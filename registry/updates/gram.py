@@ -6,7 +6,7 @@ those of L.T @ K. Everything after the Gram matrices is float64, for all modules
 A Gram matrix squares the condition: with ratio q = smallest / largest singular value the error of a
 value is about u / q of the largest. So a module whose factors or product are worse conditioned than
 the arithmetic is trusted for, or where Cholesky fails (dead directions, overflow), is done again:
-Gram matrices in float32, then in float64, then QR in float64, which is backward stable. The factors
+Gram matrices in float32, then in float64, then QR in float64 (`values.py`), which is backward stable. The factors
 are judged one by one, because up @ R and inv(R) @ down have the same product and, for a hostile R,
 useless Gram matrices. Sources: facts measured against dense float64, `tests/updates/test_gram.py`.
 """
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.updates.factors import Full, Kronecker, LowRank, widen
+from registry.updates.exactness import exact_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registry.updates.factors import LowRank
+
 _STACK_BYTES = 32 * 1024**2
 _FLOAT64_BYTES = 8
-FULL_ENTRIES = 2**24  # a full factor beyond this is not decomposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,20 @@ class Arithmetic:
 
 COARSE = Arithmetic(torch.float32, 5e-3)
 FINE = Arithmetic(torch.float64, 1e-6)
+# Here every value that a digest shows is right to more digits than it shows.
+STEADY = Arithmetic(torch.float64, 1e-4)
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """What a stack gives back for one module: its number and the values, None if not to be trusted."""
+    """What a stack gives back for one module: its number and the values, None if not to be trusted.
+
+    `is_exact`: its Gram matrices were summed without any rounding.
+    """
 
     number: int
     values: torch.Tensor | None
+    is_exact: bool = False
 
 
 class GramStack:
@@ -59,6 +66,7 @@ class GramStack:
         self._device = torch.device(device)
         self._room = max(1, _STACK_BYTES // (rank * rank * _FLOAT64_BYTES))
         self._numbers: list[int] = []
+        self._bounds: list[tuple[float, float]] = []
         self._grams = torch.empty(
             (2, self._room, rank, rank), dtype=self.arithmetic.dtype, device=self._device
         )
@@ -77,31 +85,13 @@ class GramStack:
         down = self._widened(update.down)
         torch.mm(down, down.T, out=self._grams[1, place])
         self._numbers.append(number)
+        self._bounds.append(exact_bounds(update))
 
     def solve(self) -> Iterator[Solved]:
         """Yield what was added, in order, and start anew. Values are float64, descending, on the CPU."""
-        count = len(self._numbers)
-        if count == 0:
-            return
-        grams = self._grams[:, :count].double()
-        factors, failures = torch.linalg.cholesky_ex(grams)
-        core = factors[0].mT @ factors[1]
-        sound = (failures == 0).all(0) & torch.isfinite(core).all((1, 2))
-        # A failed factorisation leaves rubbish behind: solve zeroes in its place.
-        core = torch.where(sound[:, None, None], core, 0)
-        values = torch.linalg.eigvalsh(core.mT @ core).clamp_min_(0).sqrt_().flip(-1)
-        trusted = (sound & self._is_well_conditioned(factors, values)).cpu()
-        values = values.cpu()
-        for place, number in enumerate(self._numbers):
-            yield Solved(number, values[place] if trusted[place] else None)
-        self._numbers.clear()
-
-    def _is_well_conditioned(self, factors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        limit = self.arithmetic.trusted_ratio
-        pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
-        by_factor = (pivots.amin(-1) >= limit * pivots.amax(-1)).all(0)
-        by_product = (values[:, -1] >= limit * values[:, 0]) & (values[:, 0] > 0)
-        return by_factor & by_product
+        numbers, bounds = self._numbers, self._bounds
+        self._numbers, self._bounds = [], []
+        yield from solve(self._grams[:, : len(numbers)], numbers, bounds, self.arithmetic)
 
     def _widened(self, factor: torch.Tensor) -> torch.Tensor:
         """Return `factor` in the arithmetic's type; the answer may live in a buffer that is reused."""
@@ -113,32 +103,54 @@ class GramStack:
         return self._scratch[:count].view(factor.shape).copy_(factor)
 
 
-def singular_values(update: LowRank | Full) -> torch.Tensor:
-    """Return the singular values of `update`, float64, descending, by QR; NaN if it is not finite.
+def exact_bounds(update: LowRank) -> tuple[float, float]:
+    """Return below which sums of squares the Gram matrices of both factors are exact."""
+    return exact_bound(update.up.dtype), exact_bound(update.down.dtype)
 
-    For low rank there are min(m, r, n) of them. Cost is O(r**2 (m + n)).
+
+def solve(
+    grams: torch.Tensor,
+    numbers: list[int],
+    bounds: list[tuple[float, float]],
+    arithmetic: Arithmetic,
+) -> Iterator[Solved]:
+    """Yield the singular values of modules from their Gram matrices (2, modules, r, r), in order.
+
+    `numbers` and `bounds` (see `exact_bounds`) have one entry per module.
     """
-    if isinstance(update, Full):
-        core = widen(update.matrix).double()
-    else:
-        left = torch.linalg.qr(widen(update.up).double(), mode="r").R
-        right = torch.linalg.qr(widen(update.down).double().T, mode="r").R
-        core = left @ right.T
-    if not bool(torch.isfinite(core).all()):
-        return torch.full((min(core.shape),), torch.nan, dtype=torch.float64)
-    values: torch.Tensor = torch.linalg.svdvals(core)
-    return values.cpu()
-
-
-def kronecker_values(update: Kronecker) -> torch.Tensor:
-    """Return the singular values of left (x) right: all products, float64, descending."""
-    left, right = singular_values(update.left), singular_values(update.right)
-    return torch.outer(left, right).flatten().sort(descending=True).values
-
-
-def is_small_enough(update: Kronecker) -> bool:
-    """Whether no full factor of `update` is too large to decompose."""
-    return all(
-        not isinstance(side, Full) or side.matrix.numel() <= FULL_ENTRIES
-        for side in (update.left, update.right)
+    if not numbers:
+        return
+    if arithmetic is STEADY:
+        grams = grams.cpu()  # one decomposition for all devices
+    grams = grams.double()
+    exact = (
+        _is_exact(grams, bounds) if arithmetic.dtype is torch.float64 else [False] * len(numbers)
     )
+    factors, failures = torch.linalg.cholesky_ex(grams)
+    core = factors[0].mT @ factors[1]
+    sound = (failures == 0).all(0) & torch.isfinite(core).all((1, 2))
+    # A failed factorisation leaves rubbish behind: solve zeroes in its place.
+    core = torch.where(sound[:, None, None], core, 0)
+    values = torch.linalg.eigvalsh(core.mT @ core).clamp_min_(0).sqrt_().flip(-1)
+    trusted = (sound & _is_well_conditioned(factors, values, arithmetic.trusted_ratio)).tolist()
+    values = values.cpu()
+    for place, number in enumerate(numbers):
+        if trusted[place]:
+            yield Solved(number, values[place], exact[place])
+        else:
+            yield Solved(number, None)
+
+
+def _is_exact(grams: torch.Tensor, bounds: list[tuple[float, float]]) -> list[bool]:
+    # Squares only add up: a sum that passed the bound on its way is not below it at the end.
+    largest = grams.diagonal(dim1=-2, dim2=-1).amax(-1)
+    limits = torch.tensor(bounds, dtype=torch.float64, device=grams.device).T
+    found: list[bool] = (largest < limits).all(0).tolist()
+    return found
+
+
+def _is_well_conditioned(factors: torch.Tensor, values: torch.Tensor, limit: float) -> torch.Tensor:
+    pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
+    by_factor = (pivots.amin(-1) >= limit * pivots.amax(-1)).all(0)
+    by_product = (values[:, -1] >= limit * values[:, 0]) & (values[:, 0] > 0)
+    return by_factor & by_product

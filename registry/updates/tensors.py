@@ -51,6 +51,11 @@ def view_bits(file: WeightFile, info: TensorInfo, width_bytes: int) -> torch.Ten
     return _view(tensor_bytes(file, info), BIT_DTYPES[width_bytes])
 
 
+def widen(tensor: torch.Tensor) -> torch.Tensor:
+    """Return `tensor` as float32, or as it is where it is float64."""
+    return tensor if tensor.dtype is torch.float64 else tensor.float()
+
+
 def as_matrix(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor of two or more dimensions as a matrix: its first dimension by all others.
 

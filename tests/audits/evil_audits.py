@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from registry.formats.findings import AuditReport, Coverage, Finding, Verdict
+from registry.limits import AUDIT_RESULT_BYTES
 
 RULES = (
     "crash", "exits", "spins", "sleeps", "swells", "raves", "babbles", "poses", "softens", "boasts",
@@ -88,7 +89,7 @@ class Babbles(_Audit):
     rule = "babbles"
 
     def run(self, subject):
-        _shout(b"x" * (8 * 1024 * 1024))
+        _shout(b"x" * (2 * AUDIT_RESULT_BYTES))
         threading.Event().wait()
 
 

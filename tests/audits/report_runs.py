@@ -26,28 +26,6 @@ POSITION = CohortPosition(
 )
 
 
-def kind_of(located) -> str:
-    """The class of a module, by the everyday names of its last part."""
-    name = located.module.name
-    known = {
-        "to_q": "attn.q",
-        "to_k": "attn.k",
-        "to_v": "attn.v",
-        "to_out_0": "attn.out",
-        "q_proj": "attn.q",
-        "k_proj": "attn.k",
-        "v_proj": "attn.v",
-        "out_proj": "attn.out",
-        "ff_net_0_proj": "ff.in",
-        "ff_net_2": "ff.out",
-        "fc1": "ff.in",
-        "fc2": "ff.out",
-        "proj_in": "proj.in",
-        "proj_out": "proj.out",
-    }
-    return next((kind for end, kind in known.items() if name.endswith(end)), "")
-
-
 def run_of(data: bytes, *, name: str = "a.safetensors", position=POSITION) -> AuditRun:
     """Audit `data` in this process with all built-in rules and take its numbers."""
     payload = read_payload(memoryview(bytearray(data)), PayloadForm.RAW, name)
@@ -56,5 +34,5 @@ def run_of(data: bytes, *, name: str = "a.safetensors", position=POSITION) -> Au
         dataclasses.replace(run_one(spec.rule, spec.entry, subject), version=spec.version)
         for spec in catalog.BUILT_IN
     )
-    details = AuditDetails(details_of(subject, kind_of), (), position)
+    details = AuditDetails(details_of(subject), (), position)
     return AuditRun(reports, details=details, confinement=(("network", "none"),), peak_bytes=2**28)

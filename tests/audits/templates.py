@@ -84,7 +84,7 @@ class _Module:
             node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)
         }
 
-    def texts(  # noqa: C901, PLR0911 - one case for each kind of expression
+    def texts(  # noqa: C901, PLR0911, PLR0912 - one case for each kind of expression
         self, node: ast.expr, where: ast.AST, depth: int
     ) -> set[str]:
         """Return the templates that `node` can be; a value that is not known is one gap."""
@@ -112,6 +112,10 @@ class _Module:
                 found = self._all(self._values(name, where), where, depth) or {GAP}
                 added = self._all(_appended(name, self._function(where)), where, depth)
                 return found | {first + more for first in found for more in added}
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name() as table, attr="get"), args=[_, *rest]
+            ):
+                return self._all([*self._items(table, where), *rest], where, depth) or {GAP}
             case ast.Call(args=[first, *_]) if _called(node) in _PASSED_THROUGH:
                 return self.texts(first, where, depth - 1)
             case ast.Call(func=ast.Name(id=name)) if name in self.functions:
@@ -135,6 +139,9 @@ class _Module:
                 match part:
                     case ast.Tuple(elts=[ast.Constant() | ast.JoinedStr() as first, _]):
                         names |= self.texts(first, source, _DEPTH)
+                    case ast.Dict(keys=keys):
+                        for key in keys:
+                            names |= self.texts(key, source, _DEPTH) if key else set()
         return names - {GAP}
 
     def _all(self, nodes, where: ast.AST, depth: int) -> set[str]:
@@ -150,7 +157,11 @@ class _Module:
         """Return what is given to `name`: in its function, by the function's callers, in the module."""
         function = self._function(where)
         if function is not None:
-            local = [*_assigned(name, ast.walk(function)), *self._looped(name, function)]
+            local = [
+                *_assigned(name, ast.walk(function)),
+                *self._looped(name, function),
+                *self._looked_up(name, function),
+            ]
             if local:
                 return local
             if name in _parameters(function):
@@ -177,18 +188,26 @@ class _Module:
                 found += [row] if plain else _unpacked(name, node.target, row)
         return found
 
-    def _rows(self, table: str, function: ast.FunctionDef) -> list[ast.expr]:
+    def _looked_up(self, name: str, function: ast.FunctionDef) -> list[ast.expr]:
+        """Return what `name` gets where a row of a table is taken apart."""
+        return [
+            part
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+            if isinstance(node.value.value, ast.Name)
+            for target in node.targets
+            for row in self._rows(node.value.value.id, function)
+            for part in _unpacked(name, target, row)
+        ]
+
+    def _rows(self, table: str, function: ast.FunctionDef | None) -> list[ast.expr]:
+        """Return the rows of what is called `table`: items of a list, values of a dictionary."""
         sources = (
-            _assigned(table, ast.walk(function))
+            _assigned(table, ast.walk(function) if function is not None else ())
             or _assigned(table, self.tree.body)
             or self._imported(table)
         )
-        return [
-            row
-            for source in sources
-            if isinstance(source, ast.Tuple | ast.List)
-            for row in source.elts
-        ]
+        return [row for source in sources for row in _elements(source)]
 
     def _yielded(self, called: str) -> list[ast.expr]:
         """Return what the generator `called`, here or imported, yields; later asked in this module."""
@@ -229,13 +248,9 @@ class _Module:
         return []
 
     def _items(self, node: ast.expr, where: ast.AST) -> list[ast.expr]:
-        sources = self._values(node.id, where) if isinstance(node, ast.Name) else [node]
-        found: list[ast.expr] = []
-        for source in sources:
-            match source:
-                case ast.Dict(values=values) | ast.Tuple(elts=values) | ast.List(elts=values):
-                    found += values
-        return found
+        if isinstance(node, ast.Name):
+            return self._rows(node.id, self._function(where))
+        return _elements(node)
 
     def _returned(self, name: str) -> list[ast.expr]:
         return [
@@ -270,6 +285,13 @@ def _assigned(name: str, nodes) -> list[ast.expr]:
             case ast.NamedExpr(target=ast.Name(id=known), value=value):
                 found += [value] if known == name else []
     return found
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    match node:
+        case ast.Dict(values=rows) | ast.Tuple(elts=rows) | ast.List(elts=rows):
+            return rows
+    return []
 
 
 def _appended(name: str, function: ast.FunctionDef | None) -> list[ast.expr]:

@@ -21,6 +21,7 @@ from registry.audits.details_wire import (
 from registry.errors import FormatError
 from registry.formats.canonical import dump_canonical, parse_canonical
 from registry.limits import (
+    AUDIT_CODE_BYTES,
     AUDIT_DETAIL_FEATURES,
     AUDIT_DETAIL_MODULES,
     AUDIT_DETAIL_NAME_CHARS,
@@ -34,7 +35,10 @@ UNMEASURED = ModuleDetail("layers.1.q_proj", "attn.q", reason="method ia3 has no
 POSITION = CohortPosition(
     "sdxl, kohya, rank 32", 61, "4.2", (FeaturePosition("attn.q.sigma1", "1.5", "1.1", "-2.3"),)
 )
-DETAILS = AuditDetails((MODULE, UNMEASURED), (("attn.q.sigma1", "1.5"),), POSITION, b"\x00\x01")
+CODE = bytes(range(256))
+DETAILS = AuditDetails(
+    (MODULE, UNMEASURED), (("attn.q.sigma1", "1.5"),), POSITION, b"\x00\x01", CODE
+)
 
 
 def _module(**changes):
@@ -97,6 +101,9 @@ def test_modules_that_are_not_exactly_modules_are_refused(value):
         _rest(position={**rest_to_json(DETAILS)["position"], "distance": "far"}),
         _rest(position={**rest_to_json(DETAILS)["position"], "features": [["a"]]}),
         _rest(sketch="***"),
+        _rest(sketch=""),
+        _rest(code=""),
+        _rest(code="AAEC"),
         _rest(sketch="AA"),
         _rest(sketch="A" * (4 * (AUDIT_SKETCH_BYTES // 3 + 2))),
     ],
@@ -147,6 +154,7 @@ def test_any_numbers_survive_the_wire(name, values, features, sketch):
         tuple((key, decimal_text(value)) for key, value in features),
         None,
         sketch,
+        bytes(AUDIT_CODE_BYTES) if sketch else b"",
     )
     lines = [
         parse_canonical(dump_canonical(line), what="line") for line in details_to_json(details)

@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 
 # ruff: noqa: E402 - without torch there is nothing to measure
 from registry.audits.detailing import (
-    DIRECTION_ONLY,
     NOT_FINITE,
     SCALE_ASSUMED,
     detail_of,
@@ -31,8 +30,9 @@ from registry.limits import (
     AUDIT_DETAIL_VALUES,
     AUDIT_RESULT_BYTES,
 )
+from registry.updates.factors import DORA_CAVEAT
 from registry.updates.spectra import ModuleSpectrum
-from tests.audits.report_runs import kind_of, run_of
+from tests.audits.report_runs import run_of
 
 ZH = Translator(CHINESE, separator="；")  # noqa: RUF001 - Chinese
 
@@ -56,8 +56,8 @@ def test_numbers_have_five_digits_and_the_norm_counts_what_is_not_kept():
 
 
 def test_caveats_and_reasons_are_said():
-    caveat = detail_of(_spectrum(1.0, direction_only=True, scale_stated=False)).caveat
-    assert caveat == f"{DIRECTION_ONLY}; {SCALE_ASSUMED}"
+    caveat = detail_of(_spectrum(1.0, caveat=DORA_CAVEAT, scale_stated=False)).caveat
+    assert caveat == f"{DORA_CAVEAT}; {SCALE_ASSUMED}"
     assert ZH.knows(caveat)
     assert detail_of(ModuleSpectrum("m", None, reason="why")).reason == "why"
 
@@ -71,8 +71,8 @@ def test_long_names_keep_both_ends():
 
 def test_details_agree_with_a_dense_decomposition(subject_of, lora):
     subject = subject_of(lora(3, alpha=2.0))
-    details = details_of(subject, kind_of)
-    assert [detail.kind for detail in details] == ["proj.in"] * 3
+    details = details_of(subject)
+    assert [detail.kind for detail in details] == ["proj"] * 3
     for number, detail in enumerate(details):
         name = f"lora_unet_down_blocks_{number}_attentions_0_proj_in"
         up, down = (
@@ -94,8 +94,8 @@ def test_details_agree_with_a_dense_decomposition(subject_of, lora):
 def test_the_largest_details_fit_through_what_a_child_may_say(modules, values, chars):
     sizes = torch.linspace(0.00123456, 0.000123456, values, dtype=torch.float64)
     spectra = [ModuleSpectrum(f"{number}".ljust(chars, "x"), sizes) for number in range(modules)]
-    subject = SimpleNamespace(modules=[None] * modules, spectra=spectra)
-    details = details_of(subject, lambda _: "attn.q")
+    subject = SimpleNamespace(modules=[None] * modules, spectra=spectra, kinds=["attn.q"] * modules)
+    details = details_of(subject)
     assert 0 < len(details) <= AUDIT_DETAIL_MODULES
     assert len(details[0].values) <= AUDIT_DETAIL_VALUES
     assert float(details[0].frobenius) == pytest.approx(float(sizes.norm()), rel=1e-4)

@@ -133,8 +133,8 @@ def test_every_rule_and_verdict_has_a_name(language):
             "10 个模块，方法为 lora, dora，其中有 3 处错误",
         ),
         (
-            "4 modules have no spectrum: method ia3 has no low-rank form",
-            "4 个模块没有谱：方法 ia3 没有低秩形式",
+            "4 modules have no spectrum: method x has no update in the file",
+            "4 个模块没有谱：方法 x 的更新不在文件中",
         ),
         (
             "the audit process died: it was ended by signal 9",
@@ -170,7 +170,7 @@ def test_what_nobody_translated_stays_english_and_is_marked():
 
 
 def test_values_that_look_like_slots_are_only_values():
-    assert _said("method {0}{1} has no low-rank form") == "方法 {0}{1} 没有低秩形式"
+    assert _said("method {0}{1} has no update in the file") == "方法 {0}{1} 的更新不在文件中"
     assert "{name}" in Words("zh").markup("supplier", supplier="{name}")
 
 

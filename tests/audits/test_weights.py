@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -18,6 +19,7 @@ from registry.audits.weights.nonfinite import NonfiniteAudit  # noqa: E402
 from registry.audits.weights.spectrum import SpectrumAudit, shape_of  # noqa: E402
 from registry.audits.weights.structure import StructureAudit  # noqa: E402
 from registry.formats.findings import Verdict  # noqa: E402
+from registry.updates import factors  # noqa: E402
 from registry.updates.payload import read_payload  # noqa: E402
 
 PLACE = "lora_unet_down_blocks_{}_attentions_0_proj_in"
@@ -196,3 +198,48 @@ def test_every_known_trainer_writes_something_sound(shared, tmp_path):
         assert not bad, name
         assert reports[0].coverage.examined == len(subject.modules) > 0
         path.unlink()
+
+
+def test_a_digest_is_reported_where_it_was_asked_for(subject_of, lora):
+    subject = subject_of(lora(3))
+    assert "spectrum digest" not in dict(SpectrumAudit().run(subject).metrics)
+    steady = dataclasses.replace(subject, deterministic=True)
+    metrics = dict(SpectrumAudit().run(steady).metrics)
+    assert len(metrics["spectrum digest"]) == 64
+    assert metrics["bit-exact Gram modules"] == "0 of 3"
+
+
+def test_modules_beyond_a_bound_are_not_waved_through(subject_of, monkeypatch):
+    monkeypatch.setattr(factors, "FULL_ENTRIES", 3)
+    report = SpectrumAudit().run(subject_of({"lora_unet_a.diff": _stored([[1.0, 2.0]] * 2, "F32")}))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert dict(report.metrics)["modules beyond a bound"] == "1"
+
+
+def test_what_does_not_apply_is_counted(subject_of, lora):
+    extra = {f"lora_unet_x{n}.w_norm": _stored([1.0] * 4, "F16") for n in range(2)}
+    report = SpectrumAudit().run(subject_of({**lora(3), **extra}))
+    assert report.verdict is Verdict.WARN
+    assert (report.coverage.examined, report.coverage.total) == (3, 5)
+    assert dict(report.metrics)["modules not applicable"] == "2"
+
+
+def test_only_half_of_glora_is_measured_and_it_says_so(subject_of):
+    shapes = {"a1": (6, 2), "a2": (2, 6), "b1": (8, 2), "b2": (2, 6)}
+    tensors = {
+        f"lora_unet_a.{role}.weight": _stored([[0.5] * columns] * lines, "F32")
+        for role, (lines, columns) in shapes.items()
+    }
+    report = SpectrumAudit().run(subject_of(tensors))
+    assert report.verdict is Verdict.WARN
+    assert any("glora:additive-part-only" in finding.message for finding in report.findings)
+
+
+def test_a_layer_whose_bias_alone_was_trained_is_not_called_dead(subject_of):
+    tensors = {
+        "lora_unet_a.diff": _stored([[0.0, 0.0]] * 2, "F32"),
+        "lora_unet_a.diff_b": _stored([1.0, 2.0], "F32"),
+        "lora_unet_b.diff": _stored([[0.0, 0.0]] * 2, "F32"),
+    }
+    report = DeadModulesAudit().run(subject_of(tensors))
+    assert dict(report.metrics)["dead modules"] == "1"

@@ -128,6 +128,7 @@ def test_a_page_is_written_for_its_owner_only_and_the_exit_code_stays(tmp_path, 
     assert word in text
     assert f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" in text
     assert PLACE.format(0) in text
+    assert 'class="heat"' in text  # the numbers came back from the child
 
 
 def test_a_page_that_is_there_already_is_not_replaced(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from registry.updates.spectra import measure  # noqa: E402 - needs torch
+from registry.updates import spectra  # noqa: E402 - needs torch
+from registry.updates.spectra import measure  # noqa: E402
 
 NAME = "lora_unet_mid_block_attentions_0_proj_in"
 
@@ -74,7 +75,7 @@ def test_loha_is_the_product_entry_by_entry(subject_of):
 def test_loha_of_high_rank_is_no_exception(subject_of):
     a, b, c, d = _randn(24, 8), _randn(8, 20), _randn(24, 8), _randn(8, 20)
     found = _spectrum(subject_of, hada_w1_a=a, hada_w1_b=b, hada_w2_a=c, hada_w2_b=d)
-    assert found.way == "qr"
+    assert found.way == "full"
     _assert_equal(found, (a @ b) * (c @ d))
 
 
@@ -119,17 +120,97 @@ def test_dora_is_marked_as_direction_only(subject_of):
         lora_down__weight=_randn(4, 20),
         dora_scale=_randn(24, 1),
     )
-    assert found.direction_only
+    assert found.caveat == "dora: direction only"
+
+
+def test_adalora_has_its_singular_values_between_the_factors(subject_of):
+    b, e, a = _randn(24, 4), _randn(4, 1), _randn(4, 20)
+    found = _spectrum(subject_of, lora_A=a, lora_B=b, lora_E=e)
+    _assert_equal(found, b @ torch.diag(e[:, 0]) @ a)
+
+
+def test_loralib_is_lora_by_another_name(subject_of):
+    b, a = _randn(24, 4), _randn(4, 20)
+    found = _spectrum(subject_of, lora_A=a, lora_B=b)
+    _assert_equal(found, b @ a)
+    assert not found.scale_stated
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (200, 150), (150, 30, 3, 3)])
+def test_full_differences_are_decomposed_as_they_are(subject_of, shape):
+    diff = _randn(*shape)
+    found = _spectrum(subject_of, diff=diff, diff_b=_randn(shape[0]))
+    assert found.way == "full"
+    _assert_equal(found, diff)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_full_differences_out_of_range_are_rescaled(subject_of, size):
+    diff = _randn(100, 80) * size
+    _assert_equal(_spectrum(subject_of, diff=diff), diff)
+
+
+def test_a_full_difference_with_a_bad_value_is_nan(subject_of):
+    diff = _randn(100, 80)
+    diff[3, 4] = torch.inf
+    assert bool(_spectrum(subject_of, diff=diff).values.isnan().all())
+
+
+@pytest.mark.parametrize("kernel", [(), (1, 1), (3, 3)])
+def test_glora_counts_its_additive_part_and_says_so(subject_of, kernel):
+    a1, a2, b1, b2 = _randn(20, 4), _randn(4, 20), _randn(24, 4), _randn(4, 20, *kernel)
+    found = _spectrum(
+        subject_of, a1__weight=a1, a2__weight=a2, b1__weight=b1, b2__weight=b2,
+        alpha=torch.tensor(2.0),
+    )  # fmt: skip
+    _assert_equal(found, 0.5 * (b1 @ b2.flatten(1)))
+    assert found.caveat == "glora: additive part only"
+
+
+def test_glora_of_the_first_releases_has_its_factors_the_other_way(subject_of):
+    a1, a2, b1, b2 = _randn(4, 20), _randn(20, 4), _randn(4, 20), _randn(24, 4)
+    found = _spectrum(subject_of, a1__weight=a1, a2__weight=a2, b1__weight=b1, b2__weight=b2)
+    _assert_equal(found, b2 @ b1)
+
+
+def test_glora_with_a_core(subject_of):
+    a1, a2, b1, b2 = _randn(20, 4), _randn(4, 20), _randn(24, 4, 1, 1), _randn(4, 20, 1, 1)
+    core = _randn(4, 4, 3, 3)
+    found = _spectrum(
+        subject_of, a1__weight=a1, a2__weight=a2, b1__weight=b1, b2__weight=b2, bm__weight=core
+    )
+    dense = torch.einsum("mn...,im,nj->ij...", core, b1[..., 0, 0], b2[..., 0, 0])
+    _assert_equal(found, dense)
+
+
+@pytest.mark.parametrize(
+    ("factors", "word"),
+    [
+        ({"oft_blocks": (4, 6, 6)}, "oft"),
+        ({"oft_blocks": (2, 4, 6, 6)}, "boft"),
+        ({"ia3_l": (20,)}, "ia3"),
+        ({"vera_lambda_b": (20,), "vera_lambda_d": (4,)}, "vera"),
+        ({"w_norm": (20,), "b_norm": (20,)}, "vector"),
+        ({"diff_b": (20,)}, "bias"),
+        ({"diff": (20,)}, "vector"),
+    ],
+)
+def test_what_has_no_update_in_the_file_says_why(subject_of, factors, word):
+    found = _spectrum(subject_of, **{role: _randn(*shape) for role, shape in factors.items()})
+    assert found.values is None
+    assert not found.is_fault
+    assert not found.is_limit
+    assert word in found.reason
+
+
+def test_a_matrix_beyond_the_bound_is_left_out_and_said_to_be(subject_of, monkeypatch):
+    monkeypatch.setattr(spectra, "FULL_WORK", 20 * 20 * 24)
+    found = _spectrum(subject_of, diff=_randn(24, 20))
+    assert found.values is None
+    assert found.is_limit
 
 
 def test_factors_that_do_not_fit_are_a_fault_and_no_crash(subject_of):
     found = _spectrum(subject_of, lora_up__weight=_randn(24, 4), lora_down__weight=_randn(5, 20))
     assert found.values is None
     assert found.is_fault
-
-
-def test_a_method_without_low_rank_is_no_fault(subject_of):
-    found = _spectrum(subject_of, oft_blocks=_randn(4, 6, 6))
-    assert found.values is None
-    assert not found.is_fault
-    assert "oft" in found.reason

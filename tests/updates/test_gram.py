@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from registry.updates.factors import Full, Kronecker, LowRank  # noqa: E402 - needs torch
-from registry.updates.gram import COARSE, FINE, GramStack, kronecker_values, singular_values  # noqa: E402
+from registry.updates.gram import COARSE, FINE, GramStack  # noqa: E402
+from registry.updates.values import kronecker_values, singular_values  # noqa: E402
 
 TOLERANCE = 1e-6  # of the largest singular value
 

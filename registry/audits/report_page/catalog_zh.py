@@ -123,7 +123,6 @@ _FACTORS = {
     "its blocks have shape {}, expected four dimensions": "它的块形状为 {0}，应有四个维度",
     "diff and diff_b have different widths": "diff 与 diff_b 的宽度不同",
     "on_input without weight": "有 on_input 而没有权重",
-    "method {} has no low-rank form": "方法 {0} 没有低秩形式",
     "a full factor is too large to decompose": "完整因子过大，无法分解",
     "rank is 0": "秩为 0",
     "factor {} is missing": "缺少因子 {0}",

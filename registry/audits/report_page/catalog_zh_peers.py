@@ -12,6 +12,8 @@ _COHORT = {
     "{} (flagged from {})": "{0}（达到 {1} 即标记）",
     "largest |z|": "最大的 |z|",
     "Mahalanobis distance": "马氏距离",
+    "distance": "距离",
+    "no feature in common with the cohort": "与群组没有共同的特征",
     "conformal p": "共形 p 值",
     "false positives among the peers": "同类中的误报",
     "too few peers (have {}, need {})": "同类过少（现有 {0} 个，需要 {1} 个）",
@@ -94,6 +96,30 @@ _UPDATES = {
     "loha of high rank with more than {} values": "高秩 LoHa，超过 {0} 个数",
     "only a bias is changed, which has no spectrum": "只改变了偏置，没有谱",
     "the full matrices of one payload have a bound": "单个载荷中完整矩阵的数量有上限",
+    "glora: additive part only": "GLoRA：仅加性部分",
+    "glora:additive-part-only": "GLoRA 仅加性部分（glora:additive-part-only）",
+    "dora:direction-only": "DoRA 仅方向（dora:direction-only）",
+    "the numbers are those of b1 @ b2; what a1 and a2 do to the base weights is not measured": (
+        "这些数值描述的是 b1 @ b2；a1 与 a2 对基础权重的作用未被测量"
+    ),
+    "method {} has no update in the file": "方法 {0} 的更新不在文件中",
+    "oft rotates the base weights: the update is not in the file": (
+        "OFT 旋转基础权重：更新不在文件中"
+    ),
+    "boft rotates the base weights: the update is not in the file": (
+        "BOFT 旋转基础权重：更新不在文件中"
+    ),
+    "ia3 scales channels of the base model: the update is not in the file": (
+        "IA3 缩放基础模型的通道：更新不在文件中"
+    ),
+    "vera's projections are drawn from a seed: the update is not in the file": (
+        "VeRA 的投影由种子生成：更新不在文件中"
+    ),
+    "a norm's weights are a vector, which has no spectrum": "归一化层的权重是向量，没有谱",
+    "a norm's scale is a vector, which has no spectrum": "归一化层的缩放是向量，没有谱",
+    "faulty modules": "有错误的模块",
+    "modules not applicable": "不适用的模块",
+    "modules beyond a bound": "超出上限的模块",
     "spectrum digest": "谱的摘要",
     "bit-exact Gram modules": "Gram 计算逐位精确的模块数",
 }

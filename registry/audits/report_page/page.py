@@ -138,6 +138,9 @@ def _section(name: str, words: Words, *parts: str) -> Markup:
 def _pictures(run: AuditRun, measured: tuple[Measured, ...], words: Words) -> Iterator[Markup]:
     if not measured:
         yield element("p", words.text("numbers.none"), class_="note")
+        if run.details.absent:
+            why = words.markup("numbers.absent", reason=words.sentence(run.details.absent))
+            yield element("p", why, class_="note")
     else:
         yield element(
             "p", words.text("numbers.coverage", measured=len(measured), total=_total(run))

@@ -34,6 +34,7 @@ SUBNORMAL_BELOW = 6.1e-5
 SUBNORMAL_MEDIAN = 2e-6
 _HALF = 0.5
 _SAMPLE_VALUES = 2**11
+_BIASES = frozenset(("diff_b", "up_bias", "down_bias"))
 _BOOKKEEPING = frozenset(("alpha", "on_input", "rescale", "scale"))
 _ADVICE = "check that these layers were trained; keep the file from delivery until that is known"
 
@@ -73,8 +74,12 @@ def _norm(located: LocatedModule, spectrum: ModuleSpectrum) -> float | None:
     """
     if spectrum.values is not None:
         norm = float(spectrum.values.norm())
-        # A DoRA module without direction may still have a trained magnitude.
-        is_unknown = not math.isfinite(norm) or (norm == 0 and spectrum.direction_only)
+        # A DoRA module without direction may still have a trained magnitude, GLoRA its other
+        # half, and a module without weights a bias.
+        is_partial = bool(spectrum.caveat) or any(
+            role in _BIASES for role, _ in located.module.tensors
+        )
+        is_unknown = not math.isfinite(norm) or (norm == 0 and is_partial)
         return None if is_unknown else norm
     weights = [tensor for role, tensor in located.module.tensors if role not in _BOOKKEEPING]
     if spectrum.is_fault or not weights or any(tensor.dtype not in LAYOUTS for tensor in weights):

@@ -15,6 +15,8 @@ import torch
 
 from registry.audits.reporting import build_report
 from registry.formats.findings import Coverage, Finding, Verdict
+from registry.updates.exactness import spectrum_digest
+from registry.updates.factors import DORA_CAVEAT, GLORA_CAVEAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
 
 RULE = "spectrum"
 _ENOUGH = 0.5
+_CAVEATS = {
+    DORA_CAVEAT: (
+        "dora:direction-only",
+        "the numbers are those of the direction factors, not of the change to the model",
+    ),
+    GLORA_CAVEAT: (
+        "glora:additive-part-only",
+        "the numbers are those of b1 @ b2; what a1 and a2 do to the base weights is not measured",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class SpectrumAudit:
     """Singular values of every module's update, by way of Gram matrices of its factors."""
 
     rule = RULE
-    version = "1"
+    version = "2"
     privacy = False
 
     def run(self, subject: AuditSubject) -> AuditReport:
@@ -59,10 +71,13 @@ class SpectrumAudit:
         measured = [spectrum for spectrum in spectra if spectrum.values is not None]
         findings = list(_findings(spectra, measured))
         coverage = Coverage(len(measured), len(spectra), "modules")
-        if not measured and not any(spectrum.is_fault for spectrum in spectra):
+        if not measured and not any(spectrum.is_fault or spectrum.is_limit for spectrum in spectra):
             coverage = Coverage(0, 0, "modules with a low-rank update")
         summary = f"the spectrum of {len(measured)} of {len(spectra)} modules was measured"
-        return build_report(self, coverage, findings, summary=summary, metrics=_metrics(measured))
+        metrics = [*_metrics(measured), *_left_out(spectra)]
+        if subject.deterministic:
+            metrics += _steady(measured)
+        return build_report(self, coverage, findings, summary=summary, metrics=metrics)
 
 
 def shape_of(values: torch.Tensor) -> Shape | None:
@@ -116,14 +131,17 @@ def _unmeasured(
     spectra: Sequence[ModuleSpectrum], measured: Sequence[ModuleSpectrum]
 ) -> Iterator[Finding]:
     reasons = Counter(
-        spectrum.reason for spectrum in spectra if spectrum.values is None and not spectrum.is_fault
+        (spectrum.reason, spectrum.is_limit)
+        for spectrum in spectra
+        if spectrum.values is None and not spectrum.is_fault
     )
     few = len(measured) < _ENOUGH * len(spectra)
-    # With nothing to measure at all the report itself says "not applicable".
-    verdict = Verdict.INCONCLUSIVE if few and measured else Verdict.WARN
-    if not measured:
-        verdict = Verdict.NOT_APPLICABLE
-    for reason, count in sorted(reasons.items()):
+    # With nothing that could be measured the report itself says "not applicable".
+    is_alien = not measured and not any(is_limit for _, is_limit in reasons)
+    for (reason, _), count in sorted(reasons.items()):
+        verdict = Verdict.INCONCLUSIVE if few else Verdict.WARN
+        if is_alien:
+            verdict = Verdict.NOT_APPLICABLE
         yield Finding(
             RULE,
             verdict,
@@ -133,13 +151,14 @@ def _unmeasured(
 
 
 def _caveats(measured: Sequence[ModuleSpectrum]) -> Iterator[Finding]:
-    directions = sum(spectrum.direction_only for spectrum in measured)
-    if directions:
+    caveats = Counter(spectrum.caveat for spectrum in measured if spectrum.caveat)
+    for caveat, count in sorted(caveats.items()):
+        name, advice = _CAVEATS[caveat]
         yield Finding(
             RULE,
             Verdict.WARN,
-            f"dora:direction-only: in {directions} modules the update also depends on the base model",
-            "the numbers are those of the direction factors, not of the change to the model",
+            f"{name}: in {count} modules the update also depends on the base model",
+            advice,
         )
     assumed = sum(not spectrum.scale_stated for spectrum in measured)
     if assumed:
@@ -177,6 +196,24 @@ def _metrics(measured: Sequence[ModuleSpectrum]) -> tuple[tuple[str, str], ...]:
         ("modules without update", str(len(measured) - len(shapes))),
         ("computed by", ", ".join(f"{way} {count}" for way, count in sorted(ways.items()))),
     )
+
+
+def _left_out(spectra: Sequence[ModuleSpectrum]) -> Iterator[tuple[str, str]]:
+    """Yield how many modules have no spectrum, by why: named, so that none is passed over."""
+    missing = [spectrum for spectrum in spectra if spectrum.values is None]
+    counts = {
+        "modules not applicable": sum(not (one.is_fault or one.is_limit) for one in missing),
+        "modules beyond a bound": sum(one.is_limit for one in missing),
+        "faulty modules": sum(one.is_fault for one in missing),
+    }
+    yield from ((name, str(count)) for name, count in counts.items() if count)
+
+
+def _steady(measured: Sequence[ModuleSpectrum]) -> Iterator[tuple[str, str]]:
+    if measured:
+        exact = sum(spectrum.is_exact for spectrum in measured)
+        yield "spectrum digest", spectrum_digest(measured)
+        yield "bit-exact Gram modules", f"{exact} of {len(measured)}"
 
 
 def _median(values: list[float]) -> str:

@@ -1,0 +1,179 @@
+"""Is the adapter's spectrum unlike those of its cohort: same base, trainer, method, rank and targets?
+
+An anomaly score and nothing more. It was found that such numbers separate training recipes first, and
+that an update which is padded on purpose looks ordinary, so an outlier proves no harm and an ordinary
+place proves no harmlessness. It warns at most. Thresholds: `docs/audits/spectral_outlier.md`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry.audits.context import PeerGroup
+from registry.audits.features import as_text, entries_of, features_of
+from registry.audits.module_kinds import kinds_of
+from registry.audits.outlying import (
+    MAX_PEERS,
+    MIN_PEERS,
+    P_LIMIT,
+    Z_FEATURES,
+    Z_LIMIT,
+    compare,
+    standing_of,
+)
+from registry.audits.reporting import build_report
+from registry.formats.findings import Coverage, Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from registry.audits.audit import AuditSubject
+    from registry.audits.outlying import Comparison, Standing
+    from registry.formats.findings import AuditReport
+    from registry.updates.files import Payload
+
+RULE = "spectral_outlier"
+DETECTOR = "spectral_outlier 1 (median/MAD z; shrunk Mahalanobis, conformal)"
+_NO_PEERS = PeerGroup("no cohort", (), ())
+_SHOWN_FEATURES = 5
+_ADVICE_FEW = "take in more adapters of the same base, trainer, rank and targets; until then this says nothing"
+_ADVICE_OUTLIER = (
+    "look at how it was trained (learning rate, data, a merge?) and at what it makes; most outliers "
+    "of a large cohort are ordinary, see the false-positive rate"
+)
+
+
+class SpectralOutlierAudit:
+    """The place of an adapter's features among those of its peers.
+
+    `kinds` gives the class of every module of a payload; peers must have been measured with the same.
+    """
+
+    rule = RULE
+    version = "1"
+    privacy = False
+
+    def __init__(self, kinds: Callable[[Payload], Sequence[str]] = kinds_of) -> None:
+        self._kinds = kinds
+
+    def run(self, subject: AuditSubject) -> AuditReport:
+        """Return the report; coverage counts modules that entered a feature."""
+        modules, spectra = subject.modules, subject.spectra
+        group = subject.context.peers or _NO_PEERS
+        features = features_of(spectra, self._kinds(subject.payload), entries_of(modules))
+        measured = sum(spectrum.values is not None for spectrum in spectra)
+        metrics = [("detector", DETECTOR), ("cohort", f"{len(group.rows)} peers: {group.label}")]
+        if not features:
+            coverage = Coverage(0, 0, "modules with a low-rank update")
+            return build_report(
+                self, coverage, (), summary="no module has a spectrum to compare", metrics=metrics
+            )
+        if len(group.rows) < MIN_PEERS:
+            coverage = Coverage(0, len(modules), "modules")
+            few = _too_few(len(group.rows))
+            return build_report(self, coverage, (few,), summary=few.message, metrics=metrics)
+        comparison = compare(group, features)
+        coverage = Coverage(measured, len(modules), "modules")
+        if not comparison.names:
+            return build_report(
+                self,
+                coverage,
+                (_nothing_shared(),),
+                summary="no feature in common with the cohort",
+                metrics=metrics,
+            )
+        standing = standing_of(comparison)
+        findings = [*_findings(standing), *_unshared(comparison)]
+        return build_report(
+            self,
+            coverage,
+            findings,
+            summary=_summary(standing),
+            metrics=[*metrics, *_metrics(standing)],
+        )
+
+
+def _too_few(count: int) -> Finding:
+    message = f"too few peers (have {count}, need {MIN_PEERS})"
+    return Finding(RULE, Verdict.INCONCLUSIVE, message, _ADVICE_FEW)
+
+
+def _nothing_shared() -> Finding:
+    return Finding(
+        RULE,
+        Verdict.INCONCLUSIVE,
+        "no feature is known of both the adapter and its cohort",
+        "measure the cohort again with this release",
+    )
+
+
+def _summary(standing: Standing) -> str:
+    place = "spectral outlier" if _is_outlier(standing) else "no spectral outlier"
+    return f"{place} among {standing.peers} peers (p = {standing.p_value:.3g})"
+
+
+def _is_outlier(standing: Standing) -> bool:
+    return standing.is_far_by_feature or standing.is_far_by_distance
+
+
+def _findings(standing: Standing) -> Iterator[Finding]:
+    if not _is_outlier(standing):
+        return
+    reasons = []
+    if standing.is_far_by_feature:
+        reasons.append(
+            f"{standing.far} features are more than {Z_LIMIT:g} robust deviations from the median"
+        )
+    if standing.is_far_by_distance:
+        reasons.append(f"as a whole it lies further out than {_share(standing)} peers")
+    yield Finding(
+        RULE,
+        Verdict.WARN,
+        f"spectral outlier: {'; '.join(reasons)}. Furthest: {_furthest(standing)}. {_rate(standing)}",
+        _ADVICE_OUTLIER,
+    )
+
+
+def _share(standing: Standing) -> str:
+    inside = round((1 - standing.p_value) * (standing.peers + 1))
+    return f"{inside} of {standing.peers}"
+
+
+def _furthest(standing: Standing) -> str:
+    order = sorted(range(len(standing.z)), key=lambda place: -abs(standing.z[place]))
+    shown = order[:_SHOWN_FEATURES]
+    return ", ".join(f"{standing.names[place]} (z {standing.z[place]:+.1f})" for place in shown)
+
+
+def _rate(standing: Standing) -> str:
+    low, high = standing.false_rate
+    return (
+        f"the same rules flag {standing.false_flags} of the {standing.peers} peers themselves: "
+        f"{100 * low:.1f} to {100 * high:.1f} % of ordinary adapters (95 % interval)"
+    )
+
+
+def _unshared(comparison: Comparison) -> Iterator[Finding]:
+    if comparison.unshared:
+        yield Finding(
+            RULE,
+            Verdict.WARN,
+            f"{len(comparison.unshared)} features are not known of both sides and were not compared: "
+            f"{', '.join(comparison.unshared[:_SHOWN_FEATURES])}",
+            "its module classes differ from its cohort's: check that the cohort is the right one",
+        )
+
+
+def _metrics(standing: Standing) -> list[tuple[str, str]]:
+    low, high = standing.false_rate
+    return [
+        ("features compared", str(len(standing.names))),
+        (f"features with |z| > {Z_LIMIT:g}", f"{standing.far} (flagged from {Z_FEATURES})"),
+        ("largest |z|", as_text(max(abs(value) for value in standing.z))),
+        ("distance", as_text(standing.distance)),
+        ("conformal p", f"{standing.p_value:.3g} (flagged to {P_LIMIT:g}; at most {MAX_PEERS} peers)"),
+        (
+            "false positives among the peers",
+            f"{standing.false_flags} of {standing.peers}, 95 % interval {low:.4f} to {high:.4f}",
+        ),
+    ]  # fmt: skip
