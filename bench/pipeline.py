@@ -79,7 +79,7 @@ class Work:
 
 
 class InstantAudits:
-    """Stands where the audit worker would: passes every rule, so that audits cost nothing here."""
+    """Stands where the audit workers would: passes every rule, so that audits cost nothing here."""
 
     def __init__(self, _options: object) -> None:
         pass
@@ -156,7 +156,7 @@ def main() -> int:
     options = parser.parse_args()
     from tests.daemon.registry_on_disk import make_registry
 
-    vars(daemon.service)["AuditWorker"] = InstantAudits  # audits are excluded here
+    vars(daemon.service)["AuditPool"] = InstantAudits  # audits are excluded here
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = measure(make_registry(Path(folder) / "r"), options.artifacts, options.single)
     print("| milliseconds per artifact | measured | target |\n|---|---|---|")

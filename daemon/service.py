@@ -46,7 +46,7 @@ from daemon.standing import (
 from daemon.systemd import WATCHDOG_SECONDS, notify
 from daemon.watcher import Presence, Watcher
 from registry.audits.catalog import find_specs
-from registry.audits.runner import AuditWorker, WorkerOptions
+from registry.audits.pool import AuditPool
 from registry.durable import remove_leftovers
 from registry.errors import LorasealError, PartlyDoneError, naming
 from registry.policy import Policy, default_policy, parse_policy
@@ -260,6 +260,12 @@ class _Round:
             self.broken.append(f"watched folder {root!r}: {look.problem}")
 
 
+def _concurrency(workers: int) -> dict[str, int]:
+    """One job for every audit worker, and one that opens its payload meanwhile."""
+    queue = QUEUES[AUDIT]
+    return {**CONCURRENCY, queue: max(CONCURRENCY[queue], workers + 1)}
+
+
 @contextlib.contextmanager
 def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
     """Yield the service of this registry, its jobs already running; all is closed at the end.
@@ -284,8 +290,8 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
             custody.check(reader, datetime.now(UTC))
         jobs = Outbox(custody.ledger.engine, QUEUES)
         stack.callback(jobs.close)
-        worker = AuditWorker(WorkerOptions(device=settings.audit.device))
-        stack.callback(worker.close)
+        audits = AuditPool(settings.audit.workers)
+        stack.callback(audits.close)
         channels = open_channels(settings, paths)
         for channel in channels.values():
             stack.callback(channel.close)
@@ -293,14 +299,17 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
             settings=settings,
             custody=custody,
             jobs=jobs,
-            audits=worker,
+            audits=audits,
             policy=load_policy(settings, paths),
             channels=channels,
             clock=lambda: datetime.now(UTC),
         )
         handlers = {name: _handler(shop, name) for name in _STEPS}
         engine = Engine(
-            custody.ledger.engine, handlers=handlers, queues=QUEUES, concurrency=CONCURRENCY
+            custody.ledger.engine,
+            handlers=handlers,
+            queues=QUEUES,
+            concurrency=_concurrency(len(settings.audit.workers)),
         )
         stack.callback(engine.stop)
         engine.start()
@@ -323,7 +332,7 @@ def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
     with naming(path):
         policy = parse_policy(path.read_bytes())
     # Now, not when the first artifact comes: it would wait for an audit that there is not.
-    find_specs(policy.required)
+    find_specs(policy.rules)
     return policy
 
 

@@ -11,17 +11,27 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from registry.errors import UsageError
+from registry.limits import AUDIT_DEVICE_BYTES
 from registry.settings import REGISTRY_NAME, RegistryPaths, find_settings, load_paths
 from signal_bridge.settings import ChannelSettings, parse_channels
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# `cuda` is the first GPU, so it goes with no `cuda:N`.
+Device = Annotated[str, Field(pattern=r"^(?:cpu|cuda(?::[0-9]{1,2})?)$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
+
+
+def _each_once(devices: tuple[str, ...]) -> tuple[str, ...]:
+    places = [device.replace("cuda:0", "cuda") for device in devices]
+    if len(set(places)) != len(places):
+        raise ValueError("a device is named twice")
+    return devices
 
 
 class _Strict(BaseModel):
@@ -68,12 +78,28 @@ class PublicSettings(_Strict):
 
 
 class AuditSettings(_Strict):
-    """Bounds of the audit child. Memory is resident memory, watched by the parent."""
+    """Where audits run, and the bounds of one child.
+
+    Each of `devices` (default: `device` alone) has one worker. `memory_bytes` is resident memory, watched by
+    the parent; `gpu_memory_bytes` the most that is taken of a GPU, less where little is free.
+    `deterministic` measures spectra so that their digest is the same on every machine. `bases` names for
+    a model family (as `inspect` shows it) the base model's cache: `loraseal base add`.
+    """
 
     device: Literal["cpu", "cuda"] = "cpu"
+    devices: Annotated[tuple[Device, ...], AfterValidator(_each_once)] = ()
     wall_seconds: float = Field(default=900.0, gt=0)
     memory_bytes: int = Field(default=8 * 1024**3, ge=512 * 1024**2)
+    gpu_memory_bytes: int = Field(default=AUDIT_DEVICE_BYTES, ge=16 * 1024**2)
+    threads: int = Field(default=2, ge=1, le=64)
+    deterministic: bool = False
     deaths_allowed: int = Field(default=3, ge=1, le=10)
+    bases: dict[str, Name] = Field(default_factory=dict)
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The device of each worker."""
+        return self.devices or (self.device,)
 
 
 class DeliverySettings(_Strict):

@@ -95,7 +95,9 @@ AUDIT_SKETCH_BYTES = 1024 * 1024
 AUDIT_CODE_BYTES = 256
 # What is lent to it: features of so many other adapters of its kind at most.
 AUDIT_PEERS = 1_000
+MARK_SEEDS = 10_000
 AUDIT_CONTEXT_BYTES = 16 * 1024 * 1024
+AUDIT_DEVICE_BYTES = 2 * 1024**3  # of an accelerator, unless the settings say otherwise
 POLICY_BYTES = 256 * 1024
 
 # Training logs that are redacted: whole in memory, one record a logged step.

@@ -28,7 +28,9 @@ _PASSING = (Verdict.PASS, Verdict.WARN)
 _WAIVABLE = (Verdict.REVIEW, Verdict.INCONCLUSIVE)
 _HUNDRED = 100
 _MINIMUM_COVERAGE_PERCENT = 50
-_KEYS = ("required", "may_not_apply", "minimum_coverage_percent", "waivers")
+# From an advisory rule only these stand in the way: it may see too little and still let pass.
+_GRAVE = (Verdict.FAIL, Verdict.REVIEW, Verdict.ERROR)
+_KEYS = ("required", "advisory", "may_not_apply", "minimum_coverage_percent", "waivers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Policy:
     """What a release needs.
 
     `required` rules must each have passed (or warned). Those in `may_not_apply` may say
-    `not_applicable` instead. `minimum_coverage_percent` is how much of what there was a passing audit
+    `not_applicable` instead. `advisory` rules are run and recorded too; of them only a fail, a review or an
+    error stands in the way, not that they saw too little. `minimum_coverage_percent` is how much of what there was a passing audit
     must have looked at.
     """
 
@@ -54,6 +57,12 @@ class Policy:
     may_not_apply: tuple[str, ...] = ()
     minimum_coverage_percent: int = _MINIMUM_COVERAGE_PERCENT
     waivers: tuple[Waiver, ...] = ()
+    advisory: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Every rule that is to be run, required ones first."""
+        return (*self.required, *self.advisory)
 
     def to_json(self) -> Json:
         """Return the policy as canonical-JSON data."""
@@ -61,10 +70,13 @@ class Policy:
             {"finding": waiver.finding, "reason": waiver.reason, "expires": waiver.expires}
             for waiver in self.waivers
         ]
+        # Policies from before there were advisory rules keep their digest, so their releases stand.
+        advisory: dict[str, Json] = {"advisory": list(self.advisory)} if self.advisory else {}
         return {
             "schema": SCHEMA,
             "name": self.name,
             "required": list(self.required),
+            **advisory,
             "may_not_apply": list(self.may_not_apply),
             "minimum_coverage_percent": self.minimum_coverage_percent,
             "waivers": waivers,
@@ -164,6 +176,7 @@ def parse_policy(data: bytes) -> Policy:
         Policy(
             name=_text(table, "name", "policy"),
             required=_names(table, "required"),
+            advisory=_names(table, "advisory"),
             may_not_apply=_names(table, "may_not_apply"),
             minimum_coverage_percent=_percent(table),
             waivers=_waivers(table),
@@ -177,6 +190,12 @@ def _checked(policy: Policy) -> Policy:
     stray = set(policy.may_not_apply) - set(policy.required)
     if stray:
         raise FormatError(f"may_not_apply names {sorted(stray)}, which the policy does not require")
+    both = set(policy.advisory) & set(policy.required)
+    if both:
+        raise FormatError(
+            f"policy names {sorted(both)} as required and as advisory",
+            hint="a rule is one or the other",
+        )
     return policy
 
 
@@ -216,6 +235,8 @@ def _doubt(policy: Policy, report: AuditReport) -> str:
 
 
 def _passes(policy: Policy, report: AuditReport, waivers: Mapping[str, Waiver]) -> bool:
+    if report.rule in policy.advisory and report.verdict not in _GRAVE:
+        return True
     match report.verdict:
         case Verdict.PASS | Verdict.WARN:
             return _is_covered(policy, report)

@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("daemon.cli.running:status_command", "Say how it stands and what needs you."),
         "ls": ("registry.cli.queries:ls_command", "List artifacts."),
         "show": ("registry.cli.queries:show_command", "Show one artifact."),
-        "trace": ("registry.cli.queries:trace_command", "Find what a file or hash is."),
+        "trace": ("registry.cli.tracing:trace_command", "Find what a file or hash is."),
         "log": ("registry.cli.queries:log_command", "Read the transparency log."),
         "base": ("registry.cli.bases:base", "Keep base models that audits compare with."),
         "fsck": ("daemon.cli.checking:fsck_command", "Check vault, ledger and log."),

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from daemon.custody.holder import About, keep_statement, log_statement
 from daemon.jobs import sources_of
 from daemon.tags import origin_tag, source_tag
+from registry.artifacts.inspection import headers_of
 from registry.attest import attest_verdict
+from registry.audits.cohort import cohort_of, facts_of
 from registry.errors import DeniedError
 from registry.formats.moments import to_text
 from registry.formats.predicates.intake import Intake, Rendition
@@ -25,6 +27,7 @@ from registry.provenance.artifacts import (
     get_artifact,
     move_artifact,
 )
+from registry.provenance.cohorts import note_cohort
 from registry.provenance.copies import link_copy
 from registry.provenance.lineage import Edge, add_edge
 from registry.provenance.moves import Move
@@ -112,6 +115,8 @@ def _record(
         statement = _statement(custody, noted.id, source, taken, now)
         log_statement(tx, statement, custody.keyring.host, About(artifact_id=noted.id))
         link_copy(tx, noted.id, now)
+        cohort = cohort_of(facts_of(inspection, headers_of(result.glimpses)))
+        note_cohort(tx, noted.id, cohort.label, cohort.digest, now)
         for _, digest in taken.facts:
             grade, how = EdgeGrade.OBSERVED, taken.rendition.value
             add_edge(tx, Edge(noted.id, CONVERTED_FROM, digest, grade, how, now))

@@ -9,7 +9,9 @@ from daemon.custody.opening import payload_in_memory
 from daemon.custody.records import record_verdicts, set_aside
 from daemon.engine import Job
 from daemon.jobs import AUDIT, DECIDE, sources_of
+from daemon.pipeline.lending import keep_details, lend
 from registry.artifacts.notes import PayloadForm
+from registry.audits.details import Wanted
 from registry.audits.task import AuditLimits, AuditTask, ChildDeath, DeathCause
 from registry.errors import BusyError
 from registry.provenance.artifacts import count_audit_death, get_artifact, move_artifact
@@ -43,22 +45,28 @@ def audit_artifact(shop: Workshop, artifact_id: str) -> str:
         move_artifact(tx, artifact_id, Move(tuple(sources_of(state)), state, now))
         record_verdicts(shop.custody, tx, artifact_id, run.reports, now)
         shop.jobs.enqueue_in(tx.session, Job(DECIDE, artifact_id))
+        keep_details(tx, artifact_id, run.details, now)
     return run.verdict.value
 
 
 def _run(shop: Workshop, artifact_id: str) -> AuditRun:
-    with payload_in_memory(shop.custody, artifact_id) as payload:
+    with payload_in_memory(shop.custody, artifact_id) as payload, lend(shop, artifact_id) as lent:
         settings = shop.settings.audit
         task = AuditTask(
             payload=payload.descriptor,
             form=PayloadForm(payload.form),
             name=payload.name,
-            rules=shop.policy.required,
+            rules=shop.policy.rules,
+            lent=lent,
+            wanted=frozenset({Wanted.FEATURES, Wanted.SKETCH}),
+            deterministic=settings.deterministic,
         )
         limits = AuditLimits(
             wall_seconds=settings.wall_seconds,
             cpu_seconds=int(settings.wall_seconds * (os.cpu_count() or 1)),
             rss_bytes=settings.memory_bytes,
+            threads=settings.threads,
+            device_bytes=settings.gpu_memory_bytes,
         )
         return shop.audits.audit(task, limits)
 

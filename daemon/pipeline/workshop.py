@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daemon.custody.holder import Custody
     from daemon.engine import Outbox
     from daemon.settings import Settings
+    from registry.audits.pool import AuditPool
     from registry.audits.runner import AuditWorker
     from registry.policy import Policy
     from registry.provenance.ledger import Ledger
@@ -30,7 +31,7 @@ class Workshop:
     settings: Settings
     custody: Custody
     jobs: Outbox
-    audits: AuditWorker
+    audits: AuditPool | AuditWorker
     policy: Policy
     channels: Mapping[str, Channel]
     clock: Callable[[], datetime]

@@ -67,9 +67,8 @@ def probe_packages(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer
             "pip install 'loraseal[audit]'",
         )
     else:
-        yield ok(
-            "torch", f"{importlib.metadata.version('torch')}, audits on {settings.audit.device}"
-        )
+        devices = ", ".join(settings.audit.workers)
+        yield ok("torch", f"{importlib.metadata.version('torch')}, audits on {devices}")
 
 
 def probe_state(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
@@ -250,6 +249,21 @@ def probe_policy(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
     yield ok("policy", f"{policy.name}: requires {', '.join(policy.required)}")
 
 
+def probe_bases(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
+    """Every base model's cache that the settings name is there and readable."""
+    from registry.audits.base_store import find_base, read_facts
+    from registry.errors import LorasealError
+
+    for family, name in sorted(settings.audit.bases.items()):
+        try:
+            read_facts(find_base(paths.bases, name))
+        except LorasealError as error:
+            add = f"loraseal base add MODEL --name {name}, or drop {family} from [audit.bases]"
+            yield Answer("bases", Level.PROBLEM, f"{family}: {error}", add)
+        else:
+            yield ok("bases", f"{family}: {name}")
+
+
 def probe_log_head(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
     """The log continues the head that was signed last, which is kept outside the database."""
     from datetime import UTC, datetime
@@ -269,6 +283,7 @@ PROBES: tuple[tuple[str, Callable[[Settings, RegistryPaths], Iterator[Answer]]],
     ("disk", probe_disk),
     ("keys", probe_keys),
     ("ledger", probe_database),
+    ("bases", probe_bases),
     ("log head", probe_log_head),
     ("policy", probe_policy),
     ("watch", probe_watched),

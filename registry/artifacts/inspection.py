@@ -6,6 +6,7 @@ file cannot be read. Files are opened once, without following links, and read pl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -236,6 +237,16 @@ def inspect_glimpses(glimpses: Sequence[Glimpse]) -> Inspection:
             inspect_header_bytes(glimpse.prefix, glimpse.size, glimpse.read_at, around=around)
         )
     return merge_inspections(results)
+
+
+def headers_of(glimpses: Sequence[Glimpse]) -> tuple[SafetensorsHeader, ...]:
+    """Return the headers of the weight files that intake kept; one that is malformed is left out."""
+    found = []
+    for glimpse in glimpses:
+        if glimpse.path.endswith(WEIGHTS_SUFFIX):
+            with contextlib.suppress(FormatError):
+                found.append(parse_header(glimpse.prefix, file_size=glimpse.size))
+    return tuple(found)
 
 
 def _inspect(header: SafetensorsHeader, read_at: ReadAt, known: Surroundings) -> Inspection:

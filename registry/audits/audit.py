@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry.audits.context import NO_CONTEXT, AuditContext
 from registry.formats.findings import Verdict
+from registry.limits import AUDIT_DEVICE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,8 @@ class AuditSubject:
     """One opened payload, and what its audits may use.
 
     `threads` is how many CPU threads an audit may use; `device` a torch device name; `context` what
-    the parent lends beside the payload; `deterministic` asks for spectra with a digest.
+    the parent lends beside the payload; `deterministic` asks for spectra with a digest;
+    `device_bytes` is how much of an accelerator's memory they may take in all.
     """
 
     payload: Payload
@@ -63,6 +65,7 @@ class AuditSubject:
     threads: int = 1
     context: AuditContext = NO_CONTEXT
     deterministic: bool = False
+    device_bytes: int = AUDIT_DEVICE_BYTES
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -100,7 +103,12 @@ class AuditSubject:
         """
         from registry.updates.spectra import measure  # late: it loads torch
 
-        return measure(self.payload, self.device, deterministic=self.deterministic)
+        return measure(
+            self.payload,
+            self.device,
+            deterministic=self.deterministic,
+            device_bytes=self.device_bytes,
+        )
 
 
 class Audit(Protocol):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.artifacts.notes import PayloadForm
-from registry.audits import catalog
+from registry.audits import catalog, mark_work
 from registry.audits.audit import AuditSubject
 from registry.audits.confinement import Reach, confine_child, confine_worker
 from registry.audits.context import AuditContext
@@ -27,14 +27,17 @@ from registry.audits.control import Message, WorkerGoneError, receive_message, s
 from registry.audits.details import Wanted
 from registry.audits.details_wire import details_to_json
 from registry.audits.measuring import measure_details
+from registry.audits.priority import give_way
 from registry.audits.report_wire import report_to_json
 from registry.audits.reporting import clean_text, failed_report
-from registry.audits.sealed_memory import map_memory
+from registry.audits.sealed_memory import map_memory, map_own_file
 from registry.errors import FormatError
 from registry.formats.canonical import Json, dump_canonical
 from registry.formats.findings import Finding, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
@@ -58,12 +61,15 @@ _FAILED_STATUS = 1
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The descriptors of one task: payload, the pipe for words, what is lent, and a base's cache."""
+    """The descriptors of one task: payload, the pipe for words, what is lent, and one more.
+
+    `other` is the cache of a base model for an audit, the original for a search for marks.
+    """
 
     payload: int
     words: int
     lent: int
-    base: int | None = None
+    other: int | None = None
 
     @classmethod
     def of(cls, descriptors: list[int]) -> _Given:
@@ -76,6 +82,7 @@ class _Given:
 class _Job:
     """One task as it came over the control socket."""
 
+    work: str
     form: PayloadForm
     name: str
     entries: tuple[tuple[str, str], ...]
@@ -83,19 +90,22 @@ class _Job:
     threads: int
     device: str
     wanted: frozenset[Wanted]
+    device_bytes: int
+    deterministic: bool
 
 
-def main(control: int, *, code: tuple[str, ...], accelerator: bool) -> None:
+def main(control: int, *, code: Sequence[str], accelerator: bool, gives_way: bool) -> None:
     """Be the worker until the other end of the socket `control` closes.
 
     `code` are folders and files of importable code, which stay readable; `accelerator` leaves the
-    devices open.
+    devices open; `gives_way` lowers its priority.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     channel = socket.socket(fileno=control)
-    reach = Reach(code, accelerator)
+    reach = Reach(tuple(code), accelerator)
     torch = _preload()
-    confinement = confine_worker(reach)
+    priority = give_way() if gives_way else "normal"
+    confinement = {**confine_worker(reach), "priority": priority}
     send_message(channel, {"ready": torch, "confinement": confinement})
     with contextlib.suppress(WorkerGoneError):
         while True:
@@ -150,10 +160,11 @@ def _await_end(channel: socket.socket, watch: int) -> None:
 
 
 def _job(message: Message) -> _Job:
-    rules, entries, wanted = message["rules"], message["entries"], message["wanted"]
+    rules, entries, wanted = (message.get(key, []) for key in ("rules", "entries", "wanted"))
     if not isinstance(rules, list) or not isinstance(entries, list) or not isinstance(wanted, list):
         raise TypeError("rules, entries and what is wanted are lists")
     return _Job(
+        work=str(message["work"]),
         form=PayloadForm(str(message["form"])),
         name=str(message["name"]),
         entries=tuple(zip(rules, entries, strict=True)),
@@ -161,6 +172,8 @@ def _job(message: Message) -> _Job:
         threads=int(str(message["threads"])),
         device=str(message["device"]),
         wanted=frozenset(Wanted(word) for word in wanted),
+        device_bytes=int(str(message["device_bytes"])),
+        deterministic=bool(message.get("deterministic", False)),
     )
 
 
@@ -171,7 +184,7 @@ def _be_child(reach: Reach, worker: int, job: _Job, given: _Given) -> None:
     try:
         confinement = confine_child(reach, worker=worker, cpu_seconds=job.cpu_seconds)
         _say(words, {"confinement": {**confinement}})
-        _audit(job, given)
+        _work(job, given)
         _say(words, {"done": True})
         status = 0
     finally:
@@ -179,13 +192,28 @@ def _be_child(reach: Reach, worker: int, job: _Job, given: _Given) -> None:
         os._exit(status)
 
 
-def _audit(job: _Job, given: _Given) -> None:
-    words = given.words
+def _work(job: _Job, given: _Given) -> None:
+    """Do what the job asks for; a payload that is not what its form says is told, and no death."""
+    _set_threads(job)
     try:
-        subject = _subject(job, given)
+        if job.work == "audit":
+            _audit(job, given)
+        elif job.work == "mark":
+            line = mark_work.mark_copy(given.payload, job.form, job.name, given.lent)
+            _say(given.words, line)
+        elif job.work == "find_marks" and given.other is not None:
+            payloads = given.payload, given.other
+            line = mark_work.find_marks(*payloads, job.form, job.name, given.lent)
+            _say(given.words, line)
+        else:
+            raise ValueError(f"no work is called {job.work!r}")
     except FormatError as error:
-        _say(words, {"broken": clean_text(str(error)), "hint": clean_text(error.hint or "")})
-        return
+        hint = clean_text(error.hint or "")
+        _say(given.words, {"broken": clean_text(str(error)), "hint": hint})
+
+
+def _audit(job: _Job, given: _Given) -> None:
+    words, subject = given.words, _subject(job, given)
     for rule, entry in job.entries:
         _say(words, {"report": report_to_json(run_one(rule, entry, subject))})
     if job.wanted:
@@ -193,15 +221,25 @@ def _audit(job: _Job, given: _Given) -> None:
             _say(words, line)
 
 
+def _set_threads(job: _Job) -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+
+
 def _subject(job: _Job, given: _Given) -> AuditSubject:
     from registry.updates.payload import read_payload
 
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(job.threads)
     peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
-    base = None if given.base is None else map_memory(given.base)
+    base = None if given.other is None else map_own_file(given.other)
     payload = read_payload(map_memory(given.payload), job.form, job.name)
-    return AuditSubject(payload, job.device, job.threads, AuditContext(peers, base, key))
+    return AuditSubject(
+        payload,
+        job.device,
+        job.threads,
+        AuditContext(peers, base, key),
+        deterministic=job.deterministic,
+        device_bytes=job.device_bytes,
+    )
 
 
 def _details(subject: AuditSubject, wanted: frozenset[Wanted]) -> list[dict[str, Json]]:

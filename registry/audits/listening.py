@@ -40,7 +40,7 @@ class _Watch:
     """The state of one child while it is listened to. Times are of the monotonic clock."""
 
     limits: AuditLimits
-    payload_bytes: int
+    mapped_bytes: int
     deadline: float
     words: bytearray = field(default_factory=bytearray)
     pid: int | None = None
@@ -60,13 +60,13 @@ class _Watch:
                 signal.pidfd_send_signal(self.handle, signal.SIGKILL)
 
 
-def listen(channel: socket.socket, words: int, limits: AuditLimits, *, payload_bytes: int) -> Heard:
+def listen(channel: socket.socket, words: int, limits: AuditLimits, *, mapped_bytes: int) -> Heard:
     """Return what the child said on `words` until the worker on `channel` says that it has ended.
 
     A child over its limits is killed. If the worker itself fails, the death's cause is `WORKER` and
     the caller must start another one.
     """
-    watch = _Watch(limits, payload_bytes, time.monotonic() + limits.wall_seconds)
+    watch = _Watch(limits, mapped_bytes, time.monotonic() + limits.wall_seconds)
     try:
         _follow(channel, words, watch)
     except WorkerGoneError:
@@ -121,8 +121,8 @@ def _check_limits(watch: _Watch) -> None:
         watch.kill(DeathCause.TIMEOUT, f"it ran longer than {watch.limits.wall_seconds:g} s")
     resident = _resident_bytes(watch.pid)
     watch.peak_bytes = max(watch.peak_bytes, resident)
-    # The mapped payload counts as resident and is no sin of the audit's.
-    if resident > watch.limits.rss_bytes + watch.payload_bytes:
+    # What is mapped (payload, base) counts as resident and is no sin of the audit's.
+    if resident > watch.limits.rss_bytes + watch.mapped_bytes:
         mebibytes = watch.limits.rss_bytes // 1024**2
         watch.kill(DeathCause.MEMORY, f"it used more than {mebibytes} MiB beside the payload")
 

@@ -9,6 +9,7 @@ adapter is drawn like its peers) P(p <= a) <= a exactly, whatever the distributi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ _MEAN_DEVIATION_TO_SIGMA = 1.2533
 _RESOLUTION = 1e-4
 _CLIP = 5.0
 _CAP = 1e6
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class Standing:
 
     @property
     def is_far_by_distance(self) -> bool:
-        """Whether the row as a whole is further out than all but 1 % would be."""
-        return self.p_value <= P_LIMIT
+        """Whether the row as a whole is further out than all but 1 % would be, or than every peer."""
+        return self.p_value <= p_limit(self.peers)
 
     @property
     def false_rate(self) -> tuple[float, float]:
@@ -77,6 +79,11 @@ class Comparison:
     names: tuple[str, ...]
     values: tuple[float, ...]
     unshared: tuple[str, ...]
+
+
+def p_limit(peers: int) -> float:
+    """Return the p value up to which a distance is flagged: 1 %, and with few peers 1 / (peers + 1)."""
+    return max(P_LIMIT, 1 / (peers + 1))
 
 
 def compare(group: PeerGroup, features: tuple[tuple[str, float], ...]) -> Comparison:
@@ -102,8 +109,9 @@ def standing_of(comparison: Comparison) -> Standing:
     scores, flagged = _leave_one_out(everyone)
     own_score, peer_scores = scores[-1], scores[:-1]
     p_value = (1 + int((peer_scores >= own_score).sum())) / len(everyone)
-    # A peer's rank among the peers only, as it would have had as the newcomer.
-    by_distance = _ranks(peer_scores) <= P_LIMIT
+    # As many of the peers as would be flagged of newcomers: so many places at the top.
+    places = math.floor(p_limit(len(rows)) * len(everyone) + _ROUNDING)
+    by_distance = _places(peer_scores) <= places
     false_flags = int((by_distance | flagged[:-1]).sum())
     return Standing(
         names=comparison.names,
@@ -179,9 +187,9 @@ def _leave_one_out(everyone: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(scores, dtype=torch.float64), torch.tensor(flagged)
 
 
-def _ranks(scores: torch.Tensor) -> torch.Tensor:
-    """Return the share of `scores` that is at least as large, for each of them."""
-    return (scores[None, :] >= scores[:, None]).double().mean(1)
+def _places(scores: torch.Tensor) -> torch.Tensor:
+    """Return how many of `scores` are at least as large, itself counted, for each of them."""
+    return (scores[None, :] >= scores[:, None]).sum(1)
 
 
 def _z(rows: torch.Tensor, centre: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -79,10 +79,14 @@ def relate_full(update: torch.Tensor, base: BaseWeight) -> Relation:
     if not math.isfinite(float(torch.linalg.vector_norm(changed))):
         raise FormatError(_OVERFLOW)
     count = min(TOP, len(base.values))
-    first = top_vectors(_Squared(update), left[:, : 1 + _SPARE], 1, tolerance=_DENSE_TOLERANCE)
-    start = torch.cat([left[:, : count + _SPARE], first.vectors], 1)
+    wide = left[:, : count + _SPARE].double()
+    # Whatever its range, its own longest columns are in it: no start from W alone can say that.
+    order = torch.linalg.vector_norm(update, dim=0).argsort(descending=True, stable=True)
+    own = update[:, order[: 1 + _SPARE]].double()
+    first = top_vectors(_Squared(update), own, 1, tolerance=_DENSE_TOLERANCE)
+    start = torch.cat([wide, first.vectors], 1)
     top = top_vectors(_Squared(changed), start, count, tolerance=_DENSE_TOLERANCE)
-    cosines = (left.T @ top.vectors).abs().amax(0)
+    cosines = (left.T @ top.vectors.float()).abs().amax(0)
     norm = torch.linalg.vector_norm(update, dtype=torch.float64)
     return _relation(norm, first.values[0].clamp_min(0).sqrt(), base, top, cosines)
 
@@ -103,9 +107,8 @@ class _Frame:
 
     def apply(self, block: torch.Tensor) -> torch.Tensor:
         along, across = self.inside.T @ block, self.crossed.T @ block
-        image: torch.Tensor = self.squares[:, None] * block
-        image += self.crossed @ along
-        return image + self.inside @ (across + self.gram @ along)
+        added = self.crossed @ along + self.inside @ (across + self.gram @ along)
+        return self.squares[:, None] * block + added
 
 
 def _frame(up: torch.Tensor, down: torch.Tensor, base: BaseWeight) -> _Frame:
@@ -131,7 +134,8 @@ def _outside(up: torch.Tensor, left: torch.Tensor, inside: torch.Tensor) -> torc
     """Return an orthonormal basis of what `up` has outside the span of `left`; often of no columns."""
     rest = up - left @ inside
     vectors, values, _ = torch.linalg.svd(rest, full_matrices=False)
-    return vectors[:, values > _OUTSIDE * torch.linalg.matrix_norm(up)]
+    basis: torch.Tensor = vectors[:, values > _OUTSIDE * torch.linalg.matrix_norm(up)]
+    return basis
 
 
 def _unit_vectors(frame: _Frame, count: int) -> torch.Tensor:
@@ -141,13 +145,13 @@ def _unit_vectors(frame: _Frame, count: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Squared:
-    """M M' as an operator."""
+    """M M' as an operator on float64; the products are those of M's type."""
 
     matrix: torch.Tensor
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = self.matrix @ (self.matrix.T @ block)
-        return product
+        narrow = block.to(self.matrix.dtype)
+        return (self.matrix @ (self.matrix.T @ narrow)).double()
 
 
 def _relation(

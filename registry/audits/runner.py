@@ -27,6 +27,7 @@ from registry.audits.verdicts import judge
 from registry.errors import LorasealError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from registry.audits.catalog import AuditSpec
@@ -39,7 +40,7 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _BOOT = (
     "import json, sys; boot = json.loads(sys.argv[1]); sys.path[:0] = boot['paths']\n"
     "from registry.audits.child import main\n"
-    "main(boot['control'], code=tuple(boot['code']), accelerator=boot['accelerator'])\n"
+    "main(boot.pop('control'), **boot['main'])\n"
 )
 # One thread each until a child says otherwise: a process with threads cannot make a user namespace,
 # and must not fork.
@@ -55,10 +56,14 @@ _ACCELERATOR_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What one worker serves: a torch device, and the plug-in audits that the settings name."""
+    """What one worker serves: a torch device, and the plug-in audits that the settings name.
+
+    `gives_way`: it and its children take only the processor time that others leave.
+    """
 
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
+    gives_way: bool = True
 
 
 class AuditWorker:
@@ -111,9 +116,26 @@ class AuditWorker:
             LorasealError: the worker cannot be started, or was closed.
         """
         specs = catalog.find_specs(task.rules, plugins=self._options.plugins)
-        with self._lock:
-            heard = self._hear(task, specs, limits or AuditLimits())
+        lent = seal_memory([lent_to_bytes(task.lent)])
+        base = () if task.lent.base is None else (task.lent.base,)
+        try:
+            heard = self.hear(_request(task, specs), (task.payload, lent, *base), limits)
+        finally:
+            os.close(lent)
         return judge(specs, heard, self._confinement)
+
+    def hear(
+        self, request: Message, descriptors: Sequence[int], limits: AuditLimits | None = None
+    ) -> Heard:
+        """Return the words of a fresh child that did what `request` says with these descriptors.
+
+        Raises:
+            LorasealError: the worker cannot be started, or was closed.
+        """
+        bounds = limits or AuditLimits()
+        message = {**request, **_bounds(bounds), "device": self._options.device}
+        with self._lock:
+            return self._hear(message, descriptors, bounds)
 
     def close(self) -> None:
         """End the worker and any child; a second call does nothing.
@@ -127,19 +149,17 @@ class AuditWorker:
         with self._lock:
             self._drop()
 
-    def _hear(self, task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits) -> Heard:
+    def _hear(self, message: Message, descriptors: Sequence[int], limits: AuditLimits) -> Heard:
         channel = self._connected()
-        lent = seal_memory([lent_to_bytes(task.lent)])
+        payload, *others = descriptors
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
-            base = () if task.lent.base is None else (task.lent.base,)
             try:
-                request = _request(task, specs, limits, self._options.device)
-                send_message(channel, request, (task.payload, writing, lent, *base))
+                send_message(channel, message, (payload, writing, *others))
             finally:
                 os.close(writing)
-                os.close(lent)
-            heard = listen(channel, reading, limits, payload_bytes=os.fstat(task.payload).st_size)
+            mapped = sum(os.fstat(each).st_size for each in descriptors)
+            heard = listen(channel, reading, limits, mapped_bytes=mapped)
         except WorkerGoneError:
             heard = Heard(b"", ChildDeath(DeathCause.WORKER, "the audit worker died"))
         finally:
@@ -204,18 +224,23 @@ def run_audits(
         return worker.audit(task, limits)
 
 
-def _request(
-    task: AuditTask, specs: tuple[AuditSpec, ...], limits: AuditLimits, device: str
-) -> Message:
+def _request(task: AuditTask, specs: tuple[AuditSpec, ...]) -> Message:
     return {
+        "work": "audit",
         "form": task.form.value,
         "name": task.name,
         "rules": [spec.rule for spec in specs],
         "entries": [spec.entry for spec in specs],
+        "wanted": sorted(word.value for word in task.wanted),
+        "deterministic": task.deterministic,
+    }
+
+
+def _bounds(limits: AuditLimits) -> Message:
+    return {
         "cpu_seconds": limits.cpu_seconds,
         "threads": limits.threads,
-        "device": device,
-        "wanted": sorted(word.value for word in task.wanted),
+        "device_bytes": limits.device_bytes,
     }
 
 
@@ -225,12 +250,15 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
     plugins = catalog.find_specs(options.plugins, plugins=options.plugins)
     boot = {
         "paths": paths,
-        "code": [
-            *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
-            *(spec.code for spec in plugins),
-        ],
-        "accelerator": options.device != "cpu",
         "control": theirs.fileno(),
+        "main": {
+            "code": [
+                *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
+                *(spec.code for spec in plugins),
+            ],
+            "accelerator": options.device != "cpu",
+            "gives_way": options.gives_way,
+        },
     }
     return subprocess.Popen(  # noqa: S603 - our own interpreter, no shell, no outside argument
         [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(boot)],
@@ -240,6 +268,7 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
         env=_environment(options),
         cwd="/",
         pass_fds=(theirs.fileno(),),
+        start_new_session=True,  # see `priority.py`
     )
 
 

@@ -39,6 +39,25 @@ def open_memory() -> int:
     return os.memfd_create("loraseal-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
+def copy_memory(descriptor: int) -> int:
+    """Return a memfd with the content of `descriptor` that can be written, but not made longer or shorter."""
+    content = map_memory(descriptor)
+    copy = open_memory()
+    try:
+        _write_all(copy, content)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except BaseException:
+        os.close(copy)
+        raise
+    return copy
+
+
+def map_shared(descriptor: int) -> memoryview:
+    """Return the content of a memfd as memory that others see when it is written."""
+    size = os.fstat(descriptor).st_size
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_WRITE) if size else b"")
+
+
 def close_memory(descriptor: int) -> None:
     """Seal a memfd, whoever wrote it: from now on nobody can change its bytes or its size.
 
@@ -75,6 +94,16 @@ def map_memory(descriptor: int) -> memoryview:
             raise FormatError(f"payload ends at byte {done}, expected {size}")
         done += count
     return view
+
+
+def map_own_file(descriptor: int) -> memoryview:
+    """Return the content of a file of ours, mapped: a base model's cache may be larger than memory.
+
+    Not for files of others: whoever shortens one under the mapping kills the reader (SIGBUS).
+    """
+    size = os.fstat(descriptor).st_size
+    # A private mapping, as in `map_memory`: nothing that is written to it reaches the file.
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY) if size else b"")
 
 
 def _write_all(descriptor: int, batch: memoryview) -> None:

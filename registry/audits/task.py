@@ -10,6 +10,7 @@ from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import worst
 from registry.audits.catalog import DEFAULT_RULES
 from registry.audits.details import NO_DETAILS, AuditDetails, Wanted
+from registry.limits import AUDIT_DEVICE_BYTES
 
 if TYPE_CHECKING:
     from registry.audits.context import PeerGroup
@@ -36,7 +37,8 @@ class AuditTask:
     """One payload to audit: a descriptor (sealed memory, or any readable file) that stays the caller's.
 
     `name` is the path of the one file of a raw payload, as findings print it. `lent` is what the
-    audits may use beside it; `wanted` says which numbers are to come back with the reports.
+    audits may use beside it; `wanted` says which numbers are to come back with the reports. `deterministic` asks for
+    spectra that are the same on every machine, with their digest, at about twice the cost.
     """
 
     payload: int
@@ -45,16 +47,21 @@ class AuditTask:
     rules: tuple[str, ...] = DEFAULT_RULES
     lent: Lent = NOTHING_LENT
     wanted: frozenset[Wanted] = frozenset()
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLimits:
-    """Bounds of one child. Seconds of wall clock and CPU; resident bytes beside the payload itself."""
+    """Bounds of one child. Seconds of wall clock and CPU; resident bytes beside the payload itself.
+
+    `device_bytes` is what it may take of an accelerator's memory; it takes less where little is free.
+    """
 
     wall_seconds: float = 600.0
     cpu_seconds: int = 1200
     rss_bytes: int = 6 * 1024**3
     threads: int = 1
+    device_bytes: int = AUDIT_DEVICE_BYTES
 
 
 class DeathCause(StrEnum):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DEPTH = 6
 _RESTARTS = 40
+_NOISE = 1e3  # times the rounding of one operation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,15 +70,28 @@ def _grow(
     """Return the blocks of the Krylov space and their images under `apply`."""
     blocks, images = [basis], [apply(basis)]
     for _ in range(_DEPTH):
-        following = images[-1]
-        # Twice: what is left after the first pass may be mostly rounding.
-        for _ in range(2):
-            for block in blocks:
-                following = following - block @ (block.T @ following)
-            following = torch.linalg.qr(following).Q
+        following = _outside(images[-1], blocks)
+        if following.shape[1] == 0:  # the space holds all that the start can reach
+            break
         blocks.append(following)
         images.append(apply(following))
     return blocks, images
+
+
+def _outside(image: torch.Tensor, blocks: list[torch.Tensor]) -> torch.Tensor:
+    """Return an orthonormal basis of what `image` has outside of `blocks`, rounding left out."""
+    floor = _NOISE * torch.finfo(image.dtype).eps * torch.linalg.matrix_norm(image)
+    vectors, values, _ = torch.linalg.svd(_without(image, blocks), full_matrices=False)
+    # What is left of a column may be mostly rounding, which is not orthogonal to anything.
+    basis: torch.Tensor = torch.linalg.qr(_without(vectors[:, values > floor], blocks)).Q
+    return basis
+
+
+def _without(vectors: torch.Tensor, blocks: list[torch.Tensor]) -> torch.Tensor:
+    for _ in range(2):
+        for block in blocks:
+            vectors = vectors - block @ (block.T @ vectors)
+    return vectors
 
 
 def _dense(matrix: torch.Tensor, count: int) -> TopVectors:

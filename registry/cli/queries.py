@@ -1,16 +1,15 @@
-"""`loraseal ls / show / trace / log`: read the ledger. It is never changed here."""
+"""`loraseal ls / show / log`: read the ledger. It is never changed here."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli.output import emit, followed, guarded, json_option, plain
+from registry.cli.output import emit, guarded, json_option, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
         ArtifactDetail,
         ArtifactSummary,
         LedgerStatus,
-        TraceMatch,
     )
     from registry.settings import RegistryPaths
 
@@ -116,34 +114,6 @@ def show_command(reference: str, config: Path | None, as_json: bool) -> None:
     emit(payload, as_json=as_json, human=human)
 
 
-@click.command("trace")
-@click.argument("evidence")
-@config_option
-@json_option
-@guarded
-def trace_command(evidence: str, config: Path | None, as_json: bool) -> None:
-    """Find what a file, folder, hash, name or id is. Exit 3: nothing; 6: it was revoked."""
-    from registry.errors import UsageError
-    from registry.provenance.tracing import trace
-    from registry.provenance.views import as_json as as_data
-
-    if not evidence.strip():
-        raise UsageError("nothing to look for", hint="give a file, a hash, a name or an id")
-    hashes = _hashes_of(evidence)
-    with open_ledger(config) as (ledger, _), ledger.reading() as reader:
-        answer = trace(reader, hashes or (evidence,))
-    lines = [line for match in answer.matches for line in _match_lines(match)]
-    if not lines:
-        compared = ", ".join(answer.compared) or "nothing"
-        lines = [f"not found among {answer.artifacts_searched} artifacts (compared: {compared})"]
-    payload = {"schema": "loraseal/trace.v1", "answer": as_data(answer)}
-    emit(payload, as_json=as_json, human="\n".join(lines))
-    if not answer.matches:
-        sys.exit(3)
-    if any(match.artifact.state == "revoked" for match in answer.matches):
-        sys.exit(6)
-
-
 @click.command("log")
 @config_option
 @click.option(
@@ -197,15 +167,6 @@ def status_lines(status: LedgerStatus) -> list[str]:
         lines.append(f"! {need.kind} {need.id[:12]}{name}: {need.reason}")
         lines.append(f"    -> {need.what_to_do}")
     return lines
-
-
-def _hashes_of(evidence: str) -> tuple[str, ...]:
-    path = Path(evidence)
-    if not path.exists():
-        return ()
-    from registry.fingerprints.exact import search_values
-
-    return search_values(followed(path))
 
 
 def _line(row: ArtifactSummary) -> str:
@@ -262,23 +223,3 @@ def _claim_lines(inspected: dict[str, list[dict[str, str]]]) -> list[str]:
 def _short_kind(kind: str) -> str:
     """Return `intake` for `urn:loraseal:predicate:intake:v1`."""
     return kind.removeprefix("urn:loraseal:predicate:").partition(":")[0]
-
-
-def _match_lines(match: TraceMatch) -> list[str]:
-    words = {
-        "exact": "exact bytes",
-        "same_tensors": "same tensors, other bytes",
-        "named": "by name only, no bytes compared",
-    }
-    summary = match.artifact
-    lines = [
-        f"MATCH     {words.get(match.answer, match.answer)} (by {', '.join(match.matched_by)})",
-        f"artifact  {summary.id[:12]}  {summary.name or _SEALED}  {summary.state}",
-    ]
-    lines += [f"decided   {row.outcome} by {row.decided_by} at {row.at}" for row in match.decisions]
-    lines += [
-        f"delivered to {row.recipient or _SEALED} by {row.channel}: {row.state}"
-        for row in match.deliveries
-    ]
-    lines.append(f"log       entries {', '.join(map(str, match.log_leaves)) or 'none'}")
-    return lines

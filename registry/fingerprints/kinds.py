@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from registry.fingerprints.parts import CanonicalPart
 
 _ATTENTION_ROLES = {
-    **dict.fromkeys(("to_q", "q_proj", "q", "wq", "query", "to_q_lora"), "q"),
-    **dict.fromkeys(("to_k", "k_proj", "k", "wk", "key"), "k"),
-    **dict.fromkeys(("to_v", "v_proj", "v", "wv", "value"), "v"),
+    **dict.fromkeys(("to_q", "q_proj", "q", "wq", "query", "to_query"), "q"),
+    **dict.fromkeys(("to_k", "k_proj", "k", "wk", "key", "to_key"), "k"),
+    **dict.fromkeys(("to_v", "v_proj", "v", "wv", "value", "to_value"), "v"),
     **dict.fromkeys(("to_out", "out_proj", "o_proj", "o", "wo", "output_proj"), "out"),
     **dict.fromkeys(("qkv", "to_qkv", "to_added_qkv", "qkv_proj", "query_key_value"), "qkv"),
     **dict.fromkeys(("Wqkv", "wqkv", "c_attn", "in_proj", "to_qkv_mlp_proj", "to_kv"), "qkv"),

@@ -23,6 +23,7 @@ from registry.fingerprints.origins import (
     UNET,
     home_of,
     is_t5,
+    may_be_unet,
 )
 
 if TYPE_CHECKING:
@@ -52,10 +53,14 @@ _MODELS = {
     "wan": _Model(tables.WAN_BLOCKS, tables.WAN_OUTSIDE),
     "cosmos": _Model(tables.COSMOS_BLOCKS, tables.COSMOS_OUTSIDE),
     "krea": _Model(tables.KREA_BLOCKS, tables.KREA_OUTSIDE),
+    "ltx": _Model({}, tables.LTX_OUTSIDE),
     "z-image": _Model({**_LUMINA.blocks, **_ZIMAGE.blocks}, {}),
 }
 # A block's key belongs to one model; FLUX.1 and 2, Lumina and Z-Image are told apart by widths.
-_MODEL_OF = {key: name for name, model in _MODELS.items() for key in model.blocks}
+_MODEL_OF = {
+    **{key: name for name, model in _MODELS.items() for key in model.blocks},
+    **dict.fromkeys(tables.LTX_MARKS, "ltx"),
+}
 # Outputs to inputs of layers whose names FLUX.1 and FLUX.2 share: the MLP of the latter is gated and
 # three times as wide as the model, that of the former four times.
 _FLUX2_RATIOS = {
@@ -112,8 +117,17 @@ def layout_of(origins: Sequence[Origin], modules: Sequence[AdapterModule]) -> La
     blocks = {key: target for model in chosen for key, target in model.blocks.items()}
     outside = {key: target for model in chosen for key, target in model.outside.items()}
     has_flux = "flux" in models or any("single_transformer_blocks" in key for key, _ in keyed)
-    home = next((name for name in (UNET, TRANSFORMER) if name in homes), BARE)
-    return Layout(home, "text_encoder_2" if has_flux else "text_encoder_3", blocks, outside)
+    return Layout(
+        _home(origins, homes), "text_encoder_2" if has_flux else "text_encoder_3", blocks, outside
+    )
+
+
+def _home(origins: Sequence[Origin], homes: Sequence[str | None]) -> str:
+    for name in (UNET, TRANSFORMER):
+        if name in homes:
+            return name
+    lost = (origin.key for origin, home in zip(origins, homes, strict=True) if home is None)
+    return UNET if any(map(may_be_unet, lost)) else BARE
 
 
 def _stem(key: str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SAME, _RE_ENCODED, _DERIVED = 0.9999, 0.95, 0.3
 _NULL_DEVIATIONS = 4.0
+# Below the re-encoded, a likeness that so many comparisons would bring by chance is none.
+_CHANCE_RATE = 1e-2
 
 
 class Kinship(StrEnum):
@@ -32,11 +34,13 @@ class Kinship(StrEnum):
     RE_ENCODED = "re_encoded"
     """Quantised, resized, lightly pruned or trained on a little (>= 0.95)."""
     DERIVED = "derived"
-    """A derivative, or a merge that it is part of: to be decomposed (>= 0.3)."""
+    """A derivative, a merge that it is part of, or a sibling: trained on the same pictures or from the same
+    first factors, which reached 0.48 on a tiny base (>= 0.3). Decomposition tells a merge."""
     WEAK = "weak"
-    """More than chance and too little to say what: a small part of a merge, or some layers."""
+    """More than chance: a small part of a merge, some layers, or what trainings of one base share."""
     UNRELATED = "unrelated"
-    """Within four standard deviations of what unrelated adapters have."""
+    """No more than unrelated adapters have: within four standard deviations, or, below 0.95, what chance
+    brings in so many comparisons. It does not say that there is nothing in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,8 @@ def compare(first: Sketch, second: Sketch, *, comparisons: int = 1) -> Match:
     pair = _Pair(first, second)
     overall = pair.similarity(float(first.energies.sum()), float(second.energies.sum()))
     shared = pair.similarity(float(pair.energies[0].sum()), float(pair.energies[1].sum()))
-    return Match(
-        kinship_of(overall),
-        overall,
-        shared,
-        is_negated=overall.cosine < 0,
-        false_match_rate=min(1.0, comparisons * chance_bound(shared.cosine, pair.weights)),
-    )
+    rate = min(1.0, comparisons * chance_bound(shared.cosine, pair.weights))
+    return Match(kinship_of(overall, rate), overall, shared, overall.cosine < 0, rate)
 
 
 def similarity(first: Sketch, second: Sketch) -> Similarity:
@@ -118,8 +117,8 @@ def shared_similarity(first: Sketch, second: Sketch) -> Similarity:
     return pair.similarity(float(pair.energies[0].sum()), float(pair.energies[1].sum()))
 
 
-def kinship_of(found: Similarity) -> Kinship:
-    """Return the class of a cosine; unrelated wins where the null is wide."""
+def kinship_of(found: Similarity, false_match_rate: float = 0.0) -> Kinship:
+    """Return the class of a cosine that chance would bring this often; unrelated wins where the null is wide."""
     size = abs(found.cosine)
     if size < _NULL_DEVIATIONS * found.null_deviation or size == 0:
         return Kinship.UNRELATED
@@ -127,6 +126,8 @@ def kinship_of(found: Similarity) -> Kinship:
         return Kinship.SAME_FUNCTION
     if size >= _RE_ENCODED:
         return Kinship.RE_ENCODED
+    if false_match_rate > _CHANCE_RATE:
+        return Kinship.UNRELATED
     return Kinship.DERIVED if size >= _DERIVED else Kinship.WEAK
 
 

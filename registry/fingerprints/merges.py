@@ -30,6 +30,10 @@ MOST_COMPONENTS = 16
 _PREFILTER = 3.0
 # A candidate is taken if, over all comparisons, chance would bring one like it this often at most.
 ACCEPTED_RATE = 1e-3
+# Adapters of one base have something in common without one being made of the other: unrelated trainings
+# on a tiny base reached 0.13 (bench/sketches.py). What explains no more of the rest than this is no part.
+# Of a merge of n known parts, all alike, the first one has 1 / sqrt(n).
+BACKGROUND = 0.2
 # Share of the target's norm below which a rest or a component is rounding, not signal.
 NOISE_SHARE = 2e-3
 
@@ -68,11 +72,14 @@ def decompose(
     *,
     compared: int,
     most: int = MOST_COMPONENTS,
+    background: float = BACKGROUND,
 ) -> Decomposition:
     """Return of which known adapters `target` is made.
 
     `candidates_of` returns the (id, sketch) that may be in a sketch: the nearest of an index, or all
     there are; it is asked with the target and then with each rest. `compared` is how many it chose from.
+    A component is there by chance at a rate of `ACCEPTED_RATE` at most, and has a cosine of more than
+    `background` with what the others leave, in its own layers.
 
     Raises:
         ValueError: candidates of another key or version, or `compared` below 1.
@@ -85,7 +92,7 @@ def decompose(
         if best is None:
             break
         fit.take(*best)
-    fit.drop_idle()
+    fit.drop_idle(background)
     return Decomposition(fit.components(), fit.residual_share, compared)
 
 
@@ -147,18 +154,29 @@ class _Fit:
         self._shares.append(share)
         self._solve()
 
-    def drop_idle(self) -> None:
-        """Drop what better candidates, taken later, made idle: an older merge of the same parts, say."""
-        sizes = [
-            abs(weight) * float(np.linalg.norm(column))
-            for weight, column in zip(self._weights, self._columns, strict=True)
-        ]
-        kept = [place for place, size in enumerate(sizes) if size > NOISE_SHARE * self._norm]
-        if len(kept) < len(sizes):
-            self.taken = [self.taken[place] for place in kept]
-            self._columns = [self._columns[place] for place in kept]
-            self._shares = [self._shares[place] for place in kept]
+    def drop_idle(self, background: float) -> None:
+        """Drop, least first, what the others make idle: an older merge of the same parts, say."""
+        while self.taken:
+            gains = self._gains()
+            least = int(np.argmin(gains))
+            if gains[least] > background:
+                return
+            for rows in (self.taken, self._columns, self._shares):
+                del rows[least]
             self._solve()
+
+    def _gains(self) -> NDArray[np.float64]:
+        """Return the cosine of each component with what the others leave, in its own layers."""
+        matrix = self._matrix()
+        # What the rest would grow by without it (Frisch, Waugh and Lovell).
+        alone = np.diag(np.linalg.pinv(matrix.T @ matrix)).clip(np.finfo(float).tiny)
+        grown = np.square(self._weights) / alone
+        energies = np.square(self._rest).sum(1)
+        own = np.stack([column.any(1) for column in self._columns])
+        # Below this there is only the rounding of sketches to be explained.
+        noise = (NOISE_SHARE * self._norm) ** 2
+        gains: NDArray[np.float64] = np.sqrt(grown / np.maximum(grown + own @ energies, noise))
+        return gains
 
     def components(self) -> tuple[Component, ...]:
         """Return what was taken, by how much of the target it makes up."""

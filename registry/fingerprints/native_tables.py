@@ -265,6 +265,38 @@ KREA_OUTSIDE: Table = {
     "txtmlp_3": "txt_in.linear_2",
     "txtfusion_projector": "text_fusion.projector",
 }
+_LTX_ROOTS = {
+    "patchify_proj": "proj_in",
+    "audio_patchify_proj": "audio_proj_in",
+    "adaln_single": "time_embed",
+    "audio_adaln_single": "audio_time_embed",
+    "prompt_adaln_single": "prompt_adaln",
+    "audio_prompt_adaln_single": "audio_prompt_adaln",
+    "av_ca_video_scale_shift_adaln_single": "av_cross_attn_video_scale_shift",
+    "av_ca_audio_scale_shift_adaln_single": "av_cross_attn_audio_scale_shift",
+    "av_ca_a2v_gate_adaln_single": "av_cross_attn_video_a2v_gate",
+    "av_ca_v2a_gate_adaln_single": "av_cross_attn_audio_v2a_gate",
+}
+LTX_OUTSIDE: Table = {
+    f"{ours}{key}": f"{theirs}{path}"
+    for ours, theirs in _LTX_ROOTS.items()
+    for key, path in (
+        ("", ""),
+        ("_linear", ".linear"),
+        ("_emb_timestep_embedder_linear_1", ".emb.timestep_embedder.linear_1"),
+        ("_emb_timestep_embedder_linear_2", ".emb.timestep_embedder.linear_2"),
+    )
+}
+# Its blocks are called as in diffusers, and PixArt's `adaln_single` keeps its name: these tell LTX.
+LTX_MARKS = (
+    "patchify_proj",
+    "audio_patchify_proj",
+    *(
+        f"transformer_blocks_#_audio_attn{number}_to_{letter}"
+        for number in (1, 2)
+        for letter in "qkv"
+    ),
+)
 _STACKS = ("layers", "noise_refiner", "context_refiner")
 # Lumina 2 and Z-Image share their authors' names; diffusers renamed only the first of them.
 LUMINA_BLOCKS: Table = {

@@ -34,6 +34,9 @@ _PREFIXES = {
     "text_encoder_2.": "text_encoder_2",
     "text_encoder_3.": "text_encoder_3",
     "text_conditioner.": "text_conditioner",
+    # Anima's adapter between its language model and the transformer.
+    "diffusion_model.llm_adapter.": "text_conditioner",
+    "lora_unet_llm_adapter_": "text_conditioner",
     "prior.": "prior",
     "diffusion_model.": DIFFUSION,
     "model.diffusion_model.": DIFFUSION,
@@ -47,16 +50,16 @@ _PEFT = re.compile(r"(?:base_model\.(?:model\.)?)+")
 _T5 = re.compile(r"encoder_block_[0-9]|.*_(?:SelfAttention|EncDecAttention|DenseReluDense)_")
 # First words of a module's own name, dots as underscores; the first alternative that fits counts.
 _HOME = re.compile(
-    r"(?P<unet>(?:down|up|input|output)_blocks_[0-9]|mid_block_|middle_block_"
-    r"|conv_in$|conv_out$|time_embedding_linear_|add_embedding_|label_emb_)"
+    r"(?P<unet>(?:down|up|input|output)_blocks_[0-9]|mid_block_|middle_block_)"
     r"|(?P<text_encoder>text_model_|(?:model_)?transformer_resblocks_|resblocks_[0-9])"
-    r"|(?P<text_conditioner>llm_adapter_)"
-    r"|(?P<model>model_|lm_head$|language_model_|visual_|vision_|audio_tower_|multi_modal_"
+    r"|(?P<model>model_|lm_head$|language_model_|visual_(?!transformer_)|vision_|audio_tower_|multi_modal_"
     r"|(?:h|decoder_layers|decoder_block|encoder_block|encoder_layers)_[0-9]"
     r"|layers_[0-9]+_(?:self_attn|mlp|input_layernorm|post_attention))"
     r"|(?P<transformer>(?:[A-Za-z]+_)*blocks_[0-9]|(?:noise|context)_refiner_[0-9]"
     r"|layers_[0-9]+_|distilled_guidance_layer_|txtfusion_|joint_transformer_)"
 )
+# Layers of a UNet outside of its blocks; some transformers have layers of these names too.
+_OUTSIDE_UNET = re.compile(r"(?:conv_(?:in|out)$|time_embedding_linear_|add_embedding_|label_emb_)")
 
 
 class Origin(NamedTuple):
@@ -98,6 +101,11 @@ def home_of(origin: Origin) -> str | None:
     if home == LANGUAGE and origin.component == DIFFUSION:
         return TRANSFORMER
     return home
+
+
+def may_be_unet(key: str) -> bool:
+    """Return whether this is a layer of a UNet, if nothing else in the file says otherwise."""
+    return _OUTSIDE_UNET.match(key) is not None
 
 
 def is_t5(key: str) -> bool:

@@ -17,7 +17,6 @@ from registry.fingerprints.projections import WIDTH_LIMIT, Projections
 from registry.fingerprints.signs import hashed_name, key_id_of
 from registry.fingerprints.sketch import SKETCH_PARTS, K, Omissions, Sketch, build_sketch
 from registry.updates.factors import Full, Kronecker, LowRank, NoSpectrum, update_of
-from registry.updates.tensors import widen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,10 +131,14 @@ def _rank_of(side: LowRank | Full) -> int:
 def _moved(update: _Factored, device: torch.device) -> _Factored:
     """Return `update` on `device`, as float32 or float64."""
     if isinstance(update, LowRank):
-        return LowRank(widen(update.up.to(device)), widen(update.down.to(device)))
+        return LowRank(_widened(update.up.to(device)), _widened(update.down.to(device)))
     if isinstance(update, Full):
-        return Full(widen(update.matrix.to(device)))
+        return Full(_widened(update.matrix.to(device)))
     return Kronecker(_moved_side(update.left, device), _moved_side(update.right, device))
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.dtype is torch.float64 else tensor.float()
 
 
 def _moved_side(side: LowRank | Full, device: torch.device) -> LowRank | Full:

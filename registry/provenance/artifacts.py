@@ -120,6 +120,7 @@ class Artifact:
     audit_deaths: int
     taken_at: datetime
     rendition: Rendition = Rendition.ORIGINAL
+    family: str | None = None
 
 
 def artifact_id_of(manifest: Manifest) -> str:
@@ -184,6 +185,7 @@ def get_artifact(reader: Reader, artifact_id: str) -> Artifact:
         audit_deaths=row.audit_deaths,
         taken_at=row.taken_at,
         rendition=Rendition(row.rendition),
+        family=row.family,
     )
 
 

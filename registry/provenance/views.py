@@ -184,12 +184,79 @@ class TraceMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarMatch:
+    """An artifact whose update resembles a content, by sketch: an estimate and no identity.
+
+    `kinship` is `same_function`, `re_encoded`, `derived` or `weak`; `score` the cosine over the layers of
+    both, `score_shared` over those in common (`layers` of `layers_here` and `layers_there`).
+    `false_match_rate` bounds how often, in all comparisons made, unrelated adapters would look so alike.
+    """
+
+    artifact: ArtifactSummary
+    kinship: str
+    score: str
+    score_shared: str
+    layers: int
+    layers_here: int
+    layers_there: int
+    is_negated: bool
+    false_match_rate: str
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergePart:
+    """An artifact in a merge and its weight; `share` is how much of it lies in layers of the merge."""
+
+    artifact: ArtifactSummary
+    weight: str
+    error: str
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeView:
+    """Of which artifacts a content is made; `unexplained` is the rest's norm as a part of its own."""
+
+    parts: tuple[MergePart, ...]
+    unexplained: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkView:
+    """What the marks of recipients say of a content that resembles an artifact.
+
+    `z` in standard deviations of what the copies of others give; `accused` where it reaches
+    `threshold`, with at most `false_accusation` chance that any innocent one would.
+    """
+
+    artifact_id: str
+    recipient_id: str
+    recipient: str | None = field(repr=False)
+    z: str
+    gauge: str
+    threshold: str
+    accused: bool
+    false_accusation: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class TraceAnswer:
-    """What `trace` found, and among how many artifacts it looked."""
+    """What `trace` found, and among how many artifacts it looked.
+
+    Three classes that are never mixed: `matches` (exact bytes, or same tensors; or a name), and `similar` with
+    `merge` and `marks`. `not_searched` says why resemblance was not looked for, "" if it was.
+    """
 
     matches: tuple[TraceMatch, ...]
     compared: tuple[str, ...]
     artifacts_searched: int
+    similar: tuple[SimilarMatch, ...] = ()
+    merge: MergeView | None = None
+    marks: tuple[MarkView, ...] = ()
+    sketches_searched: int = 0
+    not_searched: str = ""
 
 
 @dataclass(frozen=True, slots=True)

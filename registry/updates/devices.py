@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.updates.memory import HARD_CAP_BYTES, MemoryCap
+from registry.limits import AUDIT_DEVICE_BYTES
+from registry.updates.memory import MemoryCap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def memory_cap(device: str, hard_bytes: int = HARD_CAP_BYTES) -> MemoryCap:
+def memory_cap(device: str, hard_bytes: int = AUDIT_DEVICE_BYTES) -> MemoryCap:
     """Return the cap for `device`; on CUDA it follows what is free at the moment."""
     place = torch.device(device)
     if place.type != "cuda":
@@ -31,7 +32,7 @@ def memory_cap(device: str, hard_bytes: int = HARD_CAP_BYTES) -> MemoryCap:
 
 
 @contextlib.contextmanager
-def modest_use(device: str, hard_bytes: int = HARD_CAP_BYTES) -> Iterator[None]:
+def modest_use(device: str, hard_bytes: int = AUDIT_DEVICE_BYTES) -> Iterator[None]:
     """Within it torch takes at most `hard_bytes` of a CUDA device and queues on its lowest priority.
 
     Float32 products keep all their bits. Nothing is done for other devices.

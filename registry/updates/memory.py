@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HARD_CAP_BYTES = 2 * 1024**3
 FREE_SHARE = 0.25
 CHUNK_BYTES = 256 * 1024**2
 FLOOR_BYTES = 4 * 1024**2
@@ -26,9 +25,8 @@ class MemoryCap:
     training step waiting longer.
     """
 
-    def __init__(self, free: Callable[[], int], *, hard_bytes: int = HARD_CAP_BYTES) -> None:
+    def __init__(self, free: Callable[[], int], *, hard_bytes: int) -> None:
         self._free = free
-        self.hard_bytes = hard_bytes
         self._most = min(hard_bytes, CHUNK_BYTES)
         self.refusals = 0
 

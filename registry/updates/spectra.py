@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from registry.errors import FormatError
+from registry.limits import AUDIT_DEVICE_BYTES
 from registry.updates.devices import memory_cap, modest_use
 from registry.updates.exactness import one_thread, sums_exactly
 from registry.updates.factors import Full, Kronecker, LowRank, NoSpectrum, caveat_of, update_of
@@ -60,22 +61,22 @@ def measure(
     device: str = "cpu",
     *,
     deterministic: bool = False,
-    cap: MemoryCap | None = None,
+    device_bytes: int = AUDIT_DEVICE_BYTES,
 ) -> tuple[ModuleSpectrum, ...]:
     """Return the spectrum of every module of `payload`, in the order of its modules.
 
     `deterministic`: Gram matrices in float64 and every decomposition on one thread of the CPU, so that
-    `spectrum_digest` of the answer does not depend on device or threads. `cap` bounds the memory of
-    an accelerator (default: `devices.memory_cap`); one that has no room leaves the payload to the CPU.
+    `spectrum_digest` of the answer does not depend on device or threads. `device_bytes` bounds what is
+    taken of an accelerator's memory; one that has no room leaves the payload to the CPU.
     """
     with one_thread() if deterministic else contextlib.nullcontext():
         if torch.device(device).type != "cpu":
-            bounds = cap or memory_cap(device)
             with (
                 contextlib.suppress(DeviceFullError, torch.OutOfMemoryError),
-                modest_use(device, bounds.hard_bytes),
+                modest_use(device, device_bytes),
             ):
-                return _Measurement(payload, device, deterministic=deterministic, cap=bounds).run()
+                cap = memory_cap(device, device_bytes)
+                return _Measurement(payload, device, deterministic=deterministic, cap=cap).run()
         return _Measurement(payload, "cpu", deterministic=deterministic).run()
 
 

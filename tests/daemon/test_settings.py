@@ -28,6 +28,11 @@ def written(tmp_path: Path, text: str) -> Path:
         (f'[delivery]\nattempts = "{MARK}"', "delivery.attempts"),
         ("[delivery]\nattempts = 0", "delivery.attempts"),
         ("[audit]\nmemory_bytes = 5", "audit.memory_bytes"),
+        ("[audit]\ngpu_memory_bytes = 5", "audit.gpu_memory_bytes"),
+        ("[audit]\nthreads = 0", "audit.threads"),
+        ('[audit]\ndevices = ["tpu"]', "audit.devices.0"),
+        ('[audit]\ndevices = ["cpu", "cpu"]', "audit.devices"),
+        ('[audit]\ndevices = ["cuda", "cuda:0"]', "audit.devices"),
         ("scan_seconds = -1", "scan_seconds"),
         ('[[watch]]\npath = "/x"\nintermediates = "some"', "watch.0.intermediates"),
         ('[[route]]\nto = "a\\nb"\nchannel = "folder"', "route.0.to"),
@@ -79,6 +84,20 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert settings.audit.deaths_allowed == 3
     assert settings.delivery.attempts == 3
     assert paths.state == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"),
+    [
+        ("", ("cpu",)),
+        ('device = "cuda"', ("cuda",)),
+        ('devices = ["cuda:0", "cuda:1", "cpu"]', ("cuda:0", "cuda:1", "cpu")),
+        ('device = "cuda"\ndevices = ["cpu"]', ("cpu",)),
+    ],
+)
+def test_every_device_has_one_worker(tmp_path: Path, text: str, workers: tuple[str, ...]) -> None:
+    settings, _ = load_settings(written(tmp_path, f"[audit]\n{text}\n"))
+    assert settings.audit.workers == workers
 
 
 def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

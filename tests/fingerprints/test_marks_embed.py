@@ -16,10 +16,12 @@ from hypothesis import strategies as st  # noqa: E402
 from registry.artifacts.notes import PayloadForm  # noqa: E402
 from registry.errors import FormatError, UsageError  # noqa: E402
 from registry.fingerprints.marks.basis import study  # noqa: E402
+from registry.fingerprints.marks.checking import verify_only_factors  # noqa: E402
 from registry.fingerprints.marks.embed import mark_copy, mark_in_place, mark_payload  # noqa: E402
 from registry.fingerprints.marks.options import MarkOptions  # noqa: E402
 from registry.updates.factors import update_of  # noqa: E402
 from registry.updates.files import tensor_bytes  # noqa: E402
+from registry.updates.payload import read_payload  # noqa: E402
 from registry.updates.spectra import measure  # noqa: E402
 from tests.audits.conftest import _one_thread  # noqa: E402, F401 - a fixture
 from tests.fingerprints.marked import (  # noqa: E402
@@ -125,6 +127,7 @@ def test_broken_payload_is_refused(cut):
 @pytest.mark.parametrize("options", [None, GAUGE, SPREAD])
 def test_only_bytes_of_factors_change(options):
     data, copy, report = _marked(adapter(), options)
+    verify_only_factors(memoryview(data), memoryview(copy), PayloadForm.RAW, "a")
     before, after = payload(data), payload(copy)
     size = before.files[0].header.header_bytes
     assert len(copy) == len(data)
@@ -304,8 +307,6 @@ def test_bases_kept_for_many_copies_make_the_same_copies():
 
 
 def payload_over(copy):
-    from registry.updates.payload import read_payload
-
     return read_payload(memoryview(copy), PayloadForm.RAW, "a")
 
 

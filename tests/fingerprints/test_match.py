@@ -53,6 +53,16 @@ def test_classes_by_cosine_and_null(cosine: float, null: float, kinship: Kinship
     assert kinship_of(Similarity(cosine, 1, 1, 1, null, 1.0)) is kinship
 
 
+def test_what_chance_brings_among_so_many_is_unrelated_but_for_copies() -> None:
+    def kinship(cosine: float, rate: float) -> Kinship:
+        return kinship_of(Similarity(cosine, 1, 1, 1, 0.01, 1.0), rate)
+
+    assert [kinship(cosine, 0.02) for cosine in (0.2, 0.5)] == [Kinship.UNRELATED] * 2
+    assert [kinship(cosine, 0.005) for cosine in (0.2, 0.5)] == [Kinship.WEAK, Kinship.DERIVED]
+    assert kinship(0.96, 1.0) is Kinship.RE_ENCODED
+    assert kinship(1.0, 1.0) is Kinship.SAME_FUNCTION
+
+
 def test_an_empty_sketch_is_like_nothing() -> None:
     empty = random_sketch(1, 0)
     for other in (empty, random_sketch(2)):

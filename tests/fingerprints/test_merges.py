@@ -75,6 +75,14 @@ def test_what_is_unknown_stays_in_the_rest() -> None:
     assert 0.6 < found.residual < 0.95
 
 
+def test_what_adapters_of_one_base_share_is_no_component() -> None:
+    akin = sketch_of(random_values(902, 400) + 0.15 * random_values(903, 400))
+    known = [("akin", random_sketch(903, 400))]
+    assert decompose_among(akin, known).components == ()
+    found = decompose(akin, lambda _rest: known, compared=1, background=0)
+    assert _weights(found) == pytest.approx({"akin": 0.15}, abs=0.03)
+
+
 def test_an_older_merge_is_dropped_for_its_parts() -> None:
     older = 0.6 * VALUES["a03"] + 0.6 * VALUES["a11"] + 0.15 * random_values(901)
     found = decompose_among(

@@ -7,18 +7,19 @@ place proves no harmlessness. It warns at most. Thresholds: `docs/audits/spectra
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.audits.context import PeerGroup
-from registry.audits.features import as_text, entries_of, features_of
+from registry.audits.features import as_text, entries_of, features_of, numbers_of
 from registry.audits.module_kinds import kinds_of
 from registry.audits.outlying import (
     MAX_PEERS,
     MIN_PEERS,
-    P_LIMIT,
     Z_FEATURES,
     Z_LIMIT,
     compare,
+    p_limit,
     standing_of,
 )
 from registry.audits.reporting import build_report
@@ -36,6 +37,7 @@ RULE = "spectral_outlier"
 DETECTOR = "spectral_outlier 1 (median/MAD z; shrunk Mahalanobis, conformal)"
 _NO_PEERS = PeerGroup("no cohort", (), ())
 _SHOWN_FEATURES = 5
+_ENOUGH = 0.5
 _ADVICE_FEW = "take in more adapters of the same base, trainer, rank and targets; until then this says nothing"
 _ADVICE_OUTLIER = (
     "look at how it was trained (learning rate, data, a merge?) and at what it makes; most outliers "
@@ -60,51 +62,62 @@ class SpectralOutlierAudit:
         """Return the report; coverage counts modules that entered a feature."""
         modules, spectra = subject.modules, subject.spectra
         group = subject.context.peers or _NO_PEERS
-        features = features_of(spectra, self._kinds(subject.payload), entries_of(modules))
-        measured = sum(spectrum.values is not None for spectrum in spectra)
-        metrics = [("detector", DETECTOR), ("cohort", f"{len(group.rows)} peers: {group.label}")]
+        entries = entries_of(modules)
+        features = features_of(spectra, self._kinds(subject.payload), entries)
+        used = sum(bool(numbers_of(*pair)) for pair in zip(spectra, entries, strict=True))
+        coverage = Coverage(used, len(modules), "modules")
         if not features:
             coverage = Coverage(0, 0, "modules with a low-rank update")
-            return build_report(
-                self, coverage, (), summary="no module has a spectrum to compare", metrics=metrics
-            )
-        if len(group.rows) < MIN_PEERS:
+            answer = _Answer("no module has a spectrum to compare")
+        elif len(group.rows) < MIN_PEERS:
             coverage = Coverage(0, len(modules), "modules")
-            few = _too_few(len(group.rows))
-            return build_report(self, coverage, (few,), summary=few.message, metrics=metrics)
-        comparison = compare(group, features)
-        coverage = Coverage(measured, len(modules), "modules")
-        if not comparison.names:
-            return build_report(
-                self,
-                coverage,
-                (_nothing_shared(),),
-                summary="no feature in common with the cohort",
-                metrics=metrics,
-            )
-        standing = standing_of(comparison)
-        findings = [*_findings(standing), *_unshared(comparison)]
+            answer = _too_few(len(group.rows))
+        else:
+            answer = _answer(compare(group, features), coverage)
+        metrics = (
+            ("detector", DETECTOR),
+            ("cohort", f"{len(group.rows)} peers: {group.label}"),
+            *answer.metrics,
+        )
         return build_report(
-            self,
-            coverage,
-            findings,
-            summary=_summary(standing),
-            metrics=[*metrics, *_metrics(standing)],
+            self, coverage, answer.findings, summary=answer.summary, metrics=metrics
         )
 
 
-def _too_few(count: int) -> Finding:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    summary: str
+    findings: tuple[Finding, ...] = ()
+    metrics: tuple[tuple[str, str], ...] = ()
+
+
+def _answer(comparison: Comparison, coverage: Coverage) -> _Answer:
+    if not comparison.names:
+        return _nothing_shared()
+    standing = standing_of(comparison)
+    findings = (*_findings(standing), *_unshared(comparison), *_uncovered(coverage))
+    return _Answer(_summary(standing), findings, _metrics(standing))
+
+
+def _too_few(count: int) -> _Answer:
     message = f"too few peers (have {count}, need {MIN_PEERS})"
-    return Finding(RULE, Verdict.INCONCLUSIVE, message, _ADVICE_FEW)
+    return _Answer(message, (Finding(RULE, Verdict.INCONCLUSIVE, message, _ADVICE_FEW),))
 
 
-def _nothing_shared() -> Finding:
-    return Finding(
-        RULE,
-        Verdict.INCONCLUSIVE,
-        "no feature is known of both the adapter and its cohort",
-        "measure the cohort again with this release",
-    )
+def _nothing_shared() -> _Answer:
+    message = "no feature is known of both the adapter and its cohort"
+    advice = "measure the cohort again with this release"
+    return _Answer(message, (Finding(RULE, Verdict.INCONCLUSIVE, message, advice),))
+
+
+def _uncovered(coverage: Coverage) -> Iterator[Finding]:
+    if coverage.examined < _ENOUGH * coverage.total:
+        yield Finding(
+            RULE,
+            Verdict.INCONCLUSIVE,
+            f"only {coverage.examined} of {coverage.total} modules have a spectrum",
+            "the spectrum audit says why the others have none",
+        )
 
 
 def _summary(standing: Standing) -> str:
@@ -164,16 +177,20 @@ def _unshared(comparison: Comparison) -> Iterator[Finding]:
         )
 
 
-def _metrics(standing: Standing) -> list[tuple[str, str]]:
+def _metrics(standing: Standing) -> tuple[tuple[str, str], ...]:
     low, high = standing.false_rate
-    return [
+    limit = p_limit(standing.peers)
+    return (
         ("features compared", str(len(standing.names))),
         (f"features with |z| > {Z_LIMIT:g}", f"{standing.far} (flagged from {Z_FEATURES})"),
         ("largest |z|", as_text(max(abs(value) for value in standing.z))),
         ("distance", as_text(standing.distance)),
-        ("conformal p", f"{standing.p_value:.3g} (flagged to {P_LIMIT:g}; at most {MAX_PEERS} peers)"),
+        (
+            "conformal p",
+            f"{standing.p_value:.3g} (flagged to {limit:.3g}; {MAX_PEERS} peers at most)",
+        ),
         (
             "false positives among the peers",
             f"{standing.false_flags} of {standing.peers}, 95 % interval {low:.4f} to {high:.4f}",
         ),
-    ]  # fmt: skip
+    )

@@ -3,8 +3,8 @@
 What a suspect keeps of the original's directions is computed once (`compare`), then weighed against the
 seed of each recipient (`weigh`). Per module, with the original's U, s, V and the suspect's update X:
 
-- spread spectrum: C = U.T X V without its diagonal, divided by the envelope sqrt(s_i s_j), clipped at three
-  robust deviations, scaled to one; its inner product with the chips, times the root of their number;
+- spread spectrum: C = U.T X V without its diagonal, each entry weighted by how clean it is (`weighting.py`),
+  scaled to one; its inner product with the chips, times the root of their number;
 - gauge: diag(s)^-1/2 U.T up' is Q where the suspect still has the stored factors; its inner product with Q.
 
 The sum over modules is z. Chips and rotations of a recipient whose copy was not used are independent of
@@ -25,6 +25,7 @@ import torch
 from registry.fingerprints.marks.basis import ModuleBasis, study
 from registry.fingerprints.marks.chips import chips, rotations
 from registry.fingerprints.marks.pieces import Parts, Pieces, own_parts
+from registry.fingerprints.marks.weighting import weighted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from registry.fingerprints.marks.basis import Studied
     from registry.updates.files import Payload
 
-_CLIP = 3.0
-# Median absolute deviation of a normal distribution to its standard deviation.
-_MAD_TO_DEVIATION = 1.4826
 # A merge by concatenation puts the original's rank anywhere among those of the others.
 _MOST_WINDOWS = 8
 
@@ -163,30 +161,11 @@ def _compare(basis: ModuleBasis, pieces: Pieces) -> _Compared | None:
     found = pieces.see(basis)
     if found is None:
         return None
-    seen = _whitened(found.core, basis)
+    seen = weighted(found.core, basis)
     windows = torch.empty(0, basis.directions, basis.rank, dtype=torch.float64)
     if found.gauge is not None:
         windows = _windows(found.gauge, basis)
     return _Compared(basis, seen, windows)
-
-
-def _whitened(core: torch.Tensor, basis: ModuleBasis) -> torch.Tensor:
-    """Return the clipped core (d, d) with squared norm d (d - 1); zero where it says nothing."""
-    count = basis.directions
-    if basis.chips == 0:
-        return torch.zeros(count, count, dtype=torch.float64)
-    strong = basis.values[:count]
-    white = core[:count, :count] / (strong[:, None] * strong).sqrt()
-    off = ~torch.eye(count, dtype=torch.bool, device=white.device)
-    entries = white[off]
-    spread = float(entries.abs().median()) * _MAD_TO_DEVIATION
-    # Where most of the core is empty its median is 0 and says nothing of the rest.
-    bound = _CLIP * (spread or float(entries.square().mean().sqrt()))
-    clipped = white.clamp(-bound, bound) * off
-    norm = float(clipped.norm())
-    if norm == 0:
-        return torch.zeros(count, count, dtype=torch.float64)
-    return (clipped * (math.sqrt(basis.chips) / norm)).cpu()
 
 
 def _windows(gauge: torch.Tensor, basis: ModuleBasis) -> torch.Tensor:

@@ -1,0 +1,38 @@
+"""The audit processes take what processor time others leave: a training step must not wait for them.
+
+Nice 19 and the batch class, not the idle class: idle work may get nothing at all for as long as a trainer
+keeps every core busy, and an audit has a time limit. At nice 19 about a seventieth of a contended core
+is certain. Where the kernel groups by session (autogroup), nice counts inside the session only, so the
+worker has one of its own and lowers that too; in a cgroup its weight decides.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NICE = 19
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def give_way() -> str:
+    """Lower the priority of this process and all that it starts; return a word for the report.
+
+    Expects to lead a session of its own. Call it before files are taken away.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    except OSError as error:
+        return f"normal ({error.strerror})"
+    done = [f"nice {NICE}"]
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        done.append("batch")
+    except OSError:  # containers may forbid it; nice is what counts
+        pass
+    try:
+        _AUTOGROUP.write_text(str(NICE), encoding="ascii")
+        done.append("autogroup")
+    except OSError:  # a kernel without it
+        pass
+    return ", ".join(done)
