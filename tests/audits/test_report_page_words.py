@@ -116,6 +116,15 @@ def test_both_languages_of_the_page_have_the_same_words_and_values():
             assert HAN.search(CHINESE_PAGE[name]), name
 
 
+def test_every_feature_of_a_cohort_has_a_chinese_name(subject_of, lora):
+    features = pytest.importorskip("registry.audits.features")
+    subject = subject_of(lora(3))
+    entries = features.entries_of(subject.modules)
+    for name, _ in features.features_of(subject.spectra, subject.kinds, entries):
+        assert ZH.knows(name)
+        assert HAN.search(_said(name)), name
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_rule_and_verdict_has_a_name(language):
     words = Words(language)
