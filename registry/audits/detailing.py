@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from registry.audits.audit import AuditSubject
     from registry.updates.spectra import ModuleSpectrum
 
-SCALE_ASSUMED = "the files do not state its scale; 1 was taken"
+SCALE_ASSUMED = "the files do not state its scale, 1 was taken"
 NOT_FINITE = "its update is not finite"
 
 
@@ -79,8 +79,7 @@ def _values_each(modules: int) -> int:
 
 def _short(text: str) -> str:
     # Cut in the middle: names of one adapter share their beginnings.
-    text = clean_text(text)
-    if len(text) <= AUDIT_DETAIL_NAME_CHARS:
-        return text
-    half = AUDIT_DETAIL_NAME_CHARS // 2 - 2
-    return f"{text[:half]}...{text[-half:]}"
+    if len(text) > AUDIT_DETAIL_NAME_CHARS:
+        half = AUDIT_DETAIL_NAME_CHARS // 2 - 2
+        text = f"{text[:half]}...{text[-half:]}"
+    return clean_text(text)

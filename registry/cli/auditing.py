@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -68,6 +69,7 @@ def audit_command(
     9 inconclusive, 4 for a file that is broken.
     """
     from registry.audits.catalog import DEFAULT_RULES
+    from registry.audits.details import Wanted
     from registry.audits.runner import WorkerOptions, run_audits
     from registry.audits.task import AuditLimits
     from registry.durable import refuse_existing
@@ -76,6 +78,9 @@ def audit_command(
     if report is not None:
         refuse_existing(report)  # before minutes of work
     task = open_task(followed(path), rules or DEFAULT_RULES)
+    if report is not None:
+        numbers = frozenset((Wanted.MODULES, Wanted.FEATURES))
+        task = dataclasses.replace(task, wanted=numbers)
     try:
         run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
         if report is not None:

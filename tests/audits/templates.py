@@ -84,7 +84,7 @@ class _Module:
             node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)
         }
 
-    def texts(  # noqa: C901, PLR0911 - one case for each kind of expression
+    def texts(  # noqa: C901, PLR0911, PLR0912 - one case for each kind of expression
         self, node: ast.expr, where: ast.AST, depth: int
     ) -> set[str]:
         """Return the templates that `node` can be; a value that is not known is one gap."""
@@ -109,7 +109,13 @@ class _Module:
             case ast.Subscript(value=value):
                 return self._all(self._items(value, where), where, depth) or {GAP}
             case ast.Name(id=name):
-                return self._all(self._values(name, where), where, depth) or {GAP}
+                found = self._all(self._values(name, where), where, depth) or {GAP}
+                added = self._all(_appended(name, self._function(where)), where, depth)
+                return found | {first + more for first in found for more in added}
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name() as table, attr="get"), args=[_, *rest]
+            ):
+                return self._all([*self._items(table, where), *rest], where, depth) or {GAP}
             case ast.Call(args=[first, *_]) if _called(node) in _PASSED_THROUGH:
                 return self.texts(first, where, depth - 1)
             case ast.Call(func=ast.Name(id=name)) if name in self.functions:
@@ -117,23 +123,26 @@ class _Module:
         return {GAP}
 
     def metric_names(self, node: ast.expr, where: ast.AST) -> set[str]:
-        """Return the first of each pair of texts that `node`, or what it is made from, holds."""
-        match node:
-            case ast.Name(id=name):
-                sources = self._values(name, where)
-            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
-                sources = [self.functions[name]]  # type: ignore[list-item] # walked, not resolved
-            case _:
-                sources = [node]
-        return {
-            pair.elts[0].value
-            for source in sources
-            for pair in ast.walk(source)
-            if isinstance(pair, ast.Tuple)
-            and len(pair.elts) == 2
-            and isinstance(pair.elts[0], ast.Constant)
-            and isinstance(pair.elts[0].value, str)
-        }
+        """Return the first of each pair that `node`, or what it is made from, holds."""
+        sources = self._values(node.id, where) if isinstance(node, ast.Name) else [node]
+        pending: list[ast.AST] = [*sources]
+        seen: set[ast.AST] = set()
+        names: set[str] = set()
+        while pending:
+            source = pending.pop()
+            if source in seen:
+                continue
+            seen.add(source)
+            for part in ast.walk(source):
+                if isinstance(part, ast.Call) and _called(part) in self.functions:
+                    pending.append(self.functions[_called(part)])
+                match part:
+                    case ast.Tuple(elts=[ast.Constant() | ast.JoinedStr() as first, _]):
+                        names |= self.texts(first, source, _DEPTH)
+                    case ast.Dict(keys=keys):
+                        for key in keys:
+                            names |= self.texts(key, source, _DEPTH) if key else set()
+        return names - {GAP}
 
     def _all(self, nodes, where: ast.AST, depth: int) -> set[str]:
         return {text for node in nodes for text in self.texts(node, where, depth - 1)}
@@ -148,12 +157,68 @@ class _Module:
         """Return what is given to `name`: in its function, by the function's callers, in the module."""
         function = self._function(where)
         if function is not None:
-            local = _assigned(name, ast.walk(function))
+            local = [
+                *_assigned(name, ast.walk(function)),
+                *self._looped(name, function),
+                *self._looked_up(name, function),
+            ]
             if local:
                 return local
             if name in _parameters(function):
                 return self._arguments(function, name)
         return _assigned(name, self.tree.body) or self._imported(name)
+
+    def _looped(self, name: str, function: ast.FunctionDef) -> list[ast.expr]:
+        """Return what a loop in `function` gives to `name`: parts of tables, yields of functions."""
+        found: list[ast.expr] = []
+        for node in ast.walk(function):
+            if not isinstance(node, ast.For | ast.comprehension):
+                continue
+            match node.iter:
+                case ast.Call(func=ast.Name(id=called)):
+                    rows = self._yielded(called)
+                case ast.Tuple(elts=rows) | ast.List(elts=rows):
+                    pass
+                case ast.Name(id=table):
+                    rows = self._rows(table, function)
+                case _:
+                    rows = []
+            for row in rows:
+                plain = isinstance(node.target, ast.Name) and node.target.id == name
+                found += [row] if plain else _unpacked(name, node.target, row)
+        return found
+
+    def _looked_up(self, name: str, function: ast.FunctionDef) -> list[ast.expr]:
+        """Return what `name` gets where a row of a table is taken apart."""
+        return [
+            part
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+            if isinstance(node.value.value, ast.Name)
+            for target in node.targets
+            for row in self._rows(node.value.value.id, function)
+            for part in _unpacked(name, target, row)
+        ]
+
+    def _rows(self, table: str, function: ast.FunctionDef | None) -> list[ast.expr]:
+        """Return the rows of what is called `table`: items of a list, values of a dictionary."""
+        sources = (
+            _assigned(table, ast.walk(function) if function is not None else ())
+            or _assigned(table, self.tree.body)
+            or self._imported(table)
+        )
+        return [row for source in sources for row in _elements(source)]
+
+    def _yielded(self, called: str) -> list[ast.expr]:
+        """Return what the generator `called`, here or imported, yields; later asked in this module."""
+        function = self.functions.get(called) or _imported_function(self.tree, called)
+        if function is None:
+            return []
+        return [
+            node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Yield) and node.value is not None
+        ]
 
     def _arguments(self, function: ast.FunctionDef, name: str) -> list[ast.expr]:
         names = [parameter for parameter in _parameters(function) if parameter != "self"]
@@ -183,13 +248,9 @@ class _Module:
         return []
 
     def _items(self, node: ast.expr, where: ast.AST) -> list[ast.expr]:
-        sources = self._values(node.id, where) if isinstance(node, ast.Name) else [node]
-        found: list[ast.expr] = []
-        for source in sources:
-            match source:
-                case ast.Dict(values=values) | ast.Tuple(elts=values) | ast.List(elts=values):
-                    found += values
-        return found
+        if isinstance(node, ast.Name):
+            return self._rows(node.id, self._function(where))
+        return _elements(node)
 
     def _returned(self, name: str) -> list[ast.expr]:
         return [
@@ -197,6 +258,14 @@ class _Module:
             for node in ast.walk(self.functions[name])
             if isinstance(node, ast.Return) and node.value is not None
         ]
+
+
+def _imported_function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            path = ROOT.joinpath(*(node.module or "").split(".")).with_suffix(".py")
+            return _module(path).functions.get(name) if path.exists() else None
+    return None
 
 
 def _assigned(name: str, nodes) -> list[ast.expr]:
@@ -210,9 +279,31 @@ def _assigned(name: str, nodes) -> list[ast.expr]:
                     found += _unpacked(name, target, value)
             case ast.AnnAssign(target=ast.Name(id=known), value=ast.expr() as value):
                 found += [value] if known == name else []
+            case ast.AugAssign(target=ast.Name(id=known), value=ast.expr() as value):
+                is_text = isinstance(value, ast.JoinedStr | ast.Constant)
+                found += [value] if known == name and not is_text else []
             case ast.NamedExpr(target=ast.Name(id=known), value=value):
                 found += [value] if known == name else []
     return found
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    match node:
+        case ast.Dict(values=rows) | ast.Tuple(elts=rows) | ast.List(elts=rows):
+            return rows
+    return []
+
+
+def _appended(name: str, function: ast.FunctionDef | None) -> list[ast.expr]:
+    """Return the texts that `function` adds to the text `name`."""
+    return [
+        node.value
+        for node in ast.walk(function or ast.Module(body=[], type_ignores=[]))
+        if isinstance(node, ast.AugAssign)
+        and isinstance(node.target, ast.Name)
+        and node.target.id == name
+        and isinstance(node.value, ast.JoinedStr | ast.Constant)
+    ]
 
 
 def _unpacked(name: str, target: ast.expr, value: ast.expr) -> list[ast.expr]:

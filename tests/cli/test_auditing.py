@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 
@@ -113,6 +114,48 @@ def test_a_folder_without_weights_is_refused(tmp_path):
     result = _audit(tmp_path)
     assert result.exit_code == 4
     assert "adapter_model.safetensors" in result.stderr
+
+
+@pytest.mark.parametrize(("lang", "word"), [("en", "Verdicts"), ("zh", "判定")])
+def test_a_page_is_written_for_its_owner_only_and_the_exit_code_stays(tmp_path, lang, word):
+    path, page = tmp_path / "a.safetensors", tmp_path / "out.html"
+    path.write_bytes(_adapter(dead=2))
+    result = _audit(path, "--report", str(page), "--lang", lang, "--json")
+    assert result.exit_code == 8
+    assert json.loads(result.stdout)["verdict"] == "review"
+    text = page.read_text("utf-8")
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert word in text
+    assert f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" in text
+    assert PLACE.format(0) in text
+    assert 'class="heat"' in text  # the numbers came back from the child
+
+
+def test_a_page_that_is_there_already_is_not_replaced(tmp_path):
+    path, page = tmp_path / "a.safetensors", tmp_path / "out.html"
+    path.write_bytes(_adapter())
+    page.write_text("of yesterday")
+    assert _audit(path, "--report", str(page)).exit_code == 2
+    assert page.read_text() == "of yesterday"
+
+
+def test_a_broken_file_has_a_page_too(tmp_path):
+    path, page = tmp_path / "a.safetensors", tmp_path / "out.html"
+    path.write_bytes(_adapter()[:-5])
+    assert _audit(path, "--report", str(page), "--lang", "zh").exit_code == 4
+    assert "文件被截断" in page.read_text("utf-8")
+
+
+def test_the_page_of_a_folder_names_the_digest_of_each_file(tmp_path):
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    folder, page = tmp_path / "adapter", tmp_path / "out.html"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(_adapter(peft=True))
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert _audit(folder, "--report", str(page)).exit_code == 0
+    text = page.read_text("utf-8")
+    for file in folder.iterdir():
+        assert f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" in text
 
 
 def test_the_words_promise_no_more_than_was_seen(tmp_path):

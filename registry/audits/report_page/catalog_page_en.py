@@ -77,6 +77,7 @@ ENGLISH: dict[str, str] = {
         "There are no numbers for pictures: this run brought verdicts only, or no module has a "
         "spectrum. Nothing is drawn rather than something made up."
     ),
+    "numbers.absent": "Why: {reason}",
     "numbers.coverage": "Numbers are here for {measured} of {total} modules.",
     "numbers.reasons": "Modules without numbers",
     "numbers.caveats": "Numbers to be read with care",

@@ -70,6 +70,7 @@ CHINESE_PAGE: dict[str, str] = {
     "numbers.none": (
         "没有可供绘图的数值：本次运行只得到判定，或没有任何模块能够测量谱。此处宁可留空，也不虚构图形。"
     ),
+    "numbers.absent": "原因：{reason}",
     "numbers.coverage": "{total} 个模块中有 {measured} 个有数值。",
     "numbers.reasons": "没有数值的模块",
     "numbers.caveats": "需谨慎解读的数值",

@@ -9,6 +9,9 @@ prints the ones that are missing here, ready to be filled in.
 
 from __future__ import annotations
 
+from registry.audits.report_page.catalog_zh_file import CHINESE_FILE
+from registry.audits.report_page.catalog_zh_peers import CHINESE_PEERS
+
 _SHARED = {
     "modules": "模块",
     "tensors": "张量",
@@ -17,7 +20,7 @@ _SHARED = {
     "mend the listed ones first": "请先处理已列出的",
     "its update is not finite": "它的更新含有非有限值（NaN 或无穷大）",
     "dora: direction only": "DoRA：仅方向部分",
-    "the files do not state its scale; 1 was taken": "文件未说明其缩放系数，按 1 计算",
+    "the files do not state its scale, 1 was taken": "文件未说明其缩放系数，按 1 计算",
 }
 
 _PROCESS = {
@@ -120,7 +123,6 @@ _FACTORS = {
     "its blocks have shape {}, expected four dimensions": "它的块形状为 {0}，应有四个维度",
     "diff and diff_b have different widths": "diff 与 diff_b 的宽度不同",
     "on_input without weight": "有 on_input 而没有权重",
-    "method {} has no low-rank form": "方法 {0} 没有低秩形式",
     "a full factor is too large to decompose": "完整因子过大，无法分解",
     "rank is 0": "秩为 0",
     "factor {} is missing": "缺少因子 {0}",
@@ -232,4 +234,6 @@ CHINESE: dict[str, str] = {
     **_VALUES,
     **_SPECTRUM,
     **_BROKEN,
+    **CHINESE_FILE,
+    **CHINESE_PEERS,
 }

@@ -40,7 +40,7 @@ def cohort_section(position: CohortPosition | None, words: Words) -> Markup:
 
 def _row(each: FeaturePosition, words: Words) -> tuple[Markup, ...]:
     return (
-        foreign(each.name),
+        words.sentence(each.name),
         join(each.value or DASH),
         join(each.median or DASH),
         _strip(each, words),

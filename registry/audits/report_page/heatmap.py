@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from registry.audits.report_page.measures import Measured
     from registry.audits.report_page.words import Words
 
-ROWS = 480
+ROWS = 840
 _BLOCK = re.compile(r"(.*?)[._]([0-9]{1,9})(?=[._]|$)", re.DOTALL)
 _BEGINNING = re.compile(r"(base_model\.model\.)?(model\.)?(lora_)?")
-_ROW_PIXELS, _LEAST_PIXELS, _MOST_PIXELS = 5, 120, 760
+_ROW_PIXELS, _LEAST_PIXELS = 5, 120
 _LABEL_PIXELS = 13
-_LABEL_CHARS = 16
+_LABEL_CHARS = 22
 # Below this share of all values the colours end: one tiny value must not make all others alike.
 _DARKEST_QUANTILE = 0.02
 _DARKEST_RANGE = (-12.0, -1.0)
@@ -62,7 +62,7 @@ def heat_map(modules: Sequence[Measured], words: Words) -> Markup:
     ]
     darkest = _darkest(rows)
     picture = write_png([_pixels(row, darkest) for row in rows], picture_palette())
-    height = min(_MOST_PIXELS, max(_LEAST_PIXELS, _ROW_PIXELS * len(rows)))
+    height = len(rows) * _row_pixels(len(rows))
     largest = decimal_text(top.largest)
     alt = words.text(
         "heat.alt",
@@ -118,6 +118,11 @@ def _grouped(modules: Sequence[Measured]) -> list[_Group]:
     ]
 
 
+def _row_pixels(rows: int) -> int:
+    """Return the height of a row: whole pixels, or neighbouring rows would look different."""
+    return max(1, min(ROWS // rows, max(_ROW_PIXELS, _LEAST_PIXELS // rows)))
+
+
 def _row(members: Sequence[Measured], columns: int, largest: float) -> list[float | None]:
     """Return log10 of the largest value of each column relative to `largest`; -inf is zero."""
     row: list[float | None] = [None] * columns
@@ -163,8 +168,10 @@ def _labels(groups: Sequence[_Group], total: int, height: int) -> Iterator[Marku
         if top < free:
             continue
         number = "" if group.number < 0 else str(group.number)
-        text = number if group.component == named else f"{_short(group.component)} {number}"
-        yield element("span", foreign(text.strip(), class_="tick"), style=f"top:{top:.1f}px")
+        name = "" if group.component == named else _short(group.component)
+        # Apart: on a narrow screen the name is cut, and the number stays.
+        parts = (foreign(name, class_="tick"), element("b", number))
+        yield element("span", *parts, style=f"top:{top:.1f}px")
         named, free = group.component, top + _LABEL_PIXELS
 
 

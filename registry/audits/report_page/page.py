@@ -1,9 +1,9 @@
 """One run of the audits as one HTML file.
 
 It holds no script and no address of anything outside; a policy in its head has the browser refuse
-both. Everything from the payload goes through `markup`. Its size does not grow with the number of
-modules beyond the limits of names, findings and rows: `PAGE_BYTES` for a run within `registry.limits`
-with some hundred short findings; a page of 722 modules is below 1 MiB.
+both. Everything from the payload goes through `markup`. However many modules there are, the picture has
+at most 840 rows and the lists name at most some hundred: a page of 722 modules is below 512 KiB. Only
+findings add to that, at most 200 an audit and each cut to `markup.SENTENCE_CHARS`.
 """
 
 from __future__ import annotations
@@ -138,6 +138,9 @@ def _section(name: str, words: Words, *parts: str) -> Markup:
 def _pictures(run: AuditRun, measured: tuple[Measured, ...], words: Words) -> Iterator[Markup]:
     if not measured:
         yield element("p", words.text("numbers.none"), class_="note")
+        if run.details.absent:
+            why = words.markup("numbers.absent", reason=words.sentence(run.details.absent))
+            yield element("p", why, class_="note")
     else:
         yield element(
             "p", words.text("numbers.coverage", measured=len(measured), total=_total(run))

@@ -25,6 +25,8 @@ _ANCHORS = (
 )
 
 LEVELS = 64
+# Exactly zero is no small number: a colour that is none of the scale's.
+ZERO_COLOUR = (170, 20, 90)
 NO_VALUE = 0
 ZERO = 1
 FIRST_LEVEL = 2
@@ -65,7 +67,7 @@ def cividis(share: float) -> Colour:
 def picture_palette() -> list[Colour]:
     """Return the palette of a picture: no value (see-through), exactly zero, then the levels."""
     levels = [cividis(level / (LEVELS - 1)) for level in range(LEVELS)]
-    return [(255, 255, 255), (0, 0, 0), *levels]
+    return [(255, 255, 255), ZERO_COLOUR, *levels]
 
 
 def level_of(share: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.audits.report_page.palette import COLOURS
+from registry.audits.report_page.palette import COLOURS, ZERO_COLOUR
 
 
 def _variables(number: int) -> str:
@@ -59,11 +59,12 @@ figure{margin:.6rem 0}
 figcaption{margin-top:.6rem}
 .heat{display:grid;grid-template-columns:minmax(5.5rem,11rem) minmax(0,1fr);column-gap:.5rem}
 .heat-names,.heat-field,.heat-axis{position:relative}
-.heat-names span{position:absolute;right:0;max-width:100%;white-space:nowrap;overflow:hidden;
-font-size:11px;line-height:12px;color:var(--faint)}
+.heat-names span{position:absolute;right:0;max-width:100%;white-space:nowrap;display:flex;gap:.4rem;font-size:11px;line-height:12px;color:var(--faint)}
+.heat-names bdi{overflow:hidden;text-overflow:ellipsis}
+.heat-names b{font-weight:400}
 .heat-field,.swatch.none{background:repeating-linear-gradient(45deg,var(--card) 0 4px,var(--line) 4px 5px)}
 .heat-field img{display:block;width:100%;height:100%;image-rendering:pixelated}
-.rule{position:absolute;left:0;right:0;height:1px;background:#fff;opacity:.85}
+.rule{position:absolute;left:0;right:0;height:2px;margin-top:-1px;background:var(--paper)}
 .heat-axis{height:1.1rem;font-size:11px;color:var(--faint);margin-top:2px}
 .heat-axis span{position:absolute;transform:translateX(-50%)}
 .heat-axis span:last-child{transform:translateX(-85%)}
@@ -75,7 +76,6 @@ color:var(--faint)}
 .legend-numbers{display:flex;justify-content:space-between}
 .swatch{display:inline-block;width:12px;height:12px;margin-right:.35rem;border:1px solid var(--line);
 vertical-align:-1px}
-.swatch.zero{background:#000}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2rem,1fr));gap:.8rem 1rem}
 .panel h3{margin:.2rem 0}
 .panel p{margin:0;line-height:1.35}
@@ -126,5 +126,5 @@ p,li{orphans:3;widows:3}
 STYLE = (
     f":root{{color-scheme:light dark;{_variables(0)}}}"
     f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(1)}}}}}"
-    f"{_SCREEN}{_VERDICTS}{_PRINT}"
+    f"{_SCREEN}.swatch.zero{{background:rgb{ZERO_COLOUR}}}{_VERDICTS}{_PRINT}"
 )

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 GAP = "{}"
 _SLOT = re.compile(r"\{([0-9])\}")
-_PROSE = re.compile(r"[A-Za-z]{2,} +[A-Za-z]{2,}")
+_PROSE = re.compile(r"[A-Za-z]+ +[A-Za-z]+")
 _DEPTH = 3
 # Sentences may match several templates; the ones with most fixed letters are looked at closer.
 _CANDIDATES = 4
+# A template with fewer letters of its own fits anything: only a reading without English counts.
+_TELLING_LETTERS = 12
+# Sentences joined by semicolons; more than that is no sentence of an audit.
+_PARTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +62,29 @@ class Translator:
         if text in self._whole:
             return (Piece(self._whole[text], fixed=True),)
         options = list(self._options(text, depth)) if depth else []
-        # Least English left over; of these the first, which has most fixed letters.
-        best = min(options, key=_english_chars, default=None)
-        if best is not None:
-            return best
-        if depth and "; " in text:
-            return tuple(self._joined(text.split("; "), depth - 1))
+        if options:
+            return min(options, key=lambda option: option[0])[1]
         return (Piece(text, english=bool(_PROSE.search(text))),)
 
-    def _options(self, text: str, depth: int) -> Iterator[Pieces]:
+    def _options(self, text: str, depth: int) -> Iterator[tuple[tuple[int, int], Pieces]]:
+        """Yield what the sentence may be, each with how bad a reading that is.
+
+        English left over is worst; then a sentence that is a value and does not stand last, where
+        audits put their reasons. Among equals the first is taken, which has most fixed letters.
+        """
         found = 0
+        if 0 < text.count("; ") < _PARTS:
+            pieces = tuple(self._joined(text.split("; "), depth - 1))
+            yield (_english_chars(pieces), 1), pieces
         for literals, words in self._templates:
             values = match(literals, text)
             if values is not None:
-                yield tuple(self._filled(words, values, depth - 1))
+                pieces = tuple(self._filled(words, values, depth - 1))
+                english = _english_chars(pieces)
+                if english and sum(map(len, literals)) < _TELLING_LETTERS:
+                    continue
+                inner = sum(bool(_PROSE.search(value)) for value in values[:-1])
+                yield (english, inner), pieces
                 found += 1
                 if found == _CANDIDATES:
                     return
