@@ -116,7 +116,7 @@ def test_a_copy_goes_to_nobody_but_its_recipient(rig: Rig) -> None:
     drop(rig)
     rig.work()
     (copy,) = rig.one("select made_id from reg_mark")
-    deliver = ("deliver", copy, "--to", "Bob", "--by", "stick", "--config", rig.registry.settings)
+    deliver = ("deliver", copy, "--to", "Bob", "--by", "folder", "--config", rig.registry.settings)
     before = rig.carried()
     rig.registry.run(*deliver)
     rig.work()
