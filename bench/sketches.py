@@ -118,9 +118,7 @@ def null() -> None:
         for n in closest
     )
     print(f"{len(cosines)} unrelated pairs, {NULL_LAYERS} modules of {NULL_WIDTH} x {NULL_WIDTH}:")
-    print(
-        f"deviation {cosines.std():.4f} about 0: rms {np.sqrt((cosines**2).mean()):.4f}, ", end=""
-    )
+    print(f"deviation {np.sqrt((cosines**2).mean()):.4f}, ", end="")
     print(f"as estimated {deviation:.4f}; largest |cosine| {cosines.max():.4f}; ", end="")
     for times in (3, 4, 5):
         beyond = int((cosines > times * deviation).sum())

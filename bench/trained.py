@@ -17,7 +17,7 @@ from peft.utils import get_peft_model_state_dict
 from bench.train_lora import CROSS_ATTENTION, IMAGES, PIXELS, PROMPT_TOKENS, THREADS, tiny_unet
 
 RANK, BATCH = 8, 8
-BASE_STEPS, BASE_SUBJECTS = 300, 64
+BASE_STEPS, BASE_SUBJECTS = 400, 64
 _BASE_SEED = 11
 
 
