@@ -125,6 +125,14 @@ def standing_of(comparison: Comparison) -> Standing:
     )
 
 
+def place_among(group: PeerGroup, features: tuple[tuple[str, float], ...]) -> CohortPosition | None:
+    """Return the place for a report's page; None with too few peers or nothing to compare."""
+    if len(group.rows) < MIN_PEERS:
+        return None
+    comparison = compare(group, features)
+    return position_of(group, standing_of(comparison)) if comparison.names else None
+
+
 def position_of(group: PeerGroup, standing: Standing) -> CohortPosition:
     """Return `standing` as the page of a report shows it, features furthest out first."""
     order = sorted(range(len(standing.names)), key=lambda place: -abs(standing.z[place]))
