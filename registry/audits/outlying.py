@@ -205,8 +205,6 @@ def _z(rows: torch.Tensor, centre: torch.Tensor, scale: torch.Tensor) -> torch.T
 
 
 def _column_medians(rows: torch.Tensor) -> torch.Tensor:
-    ordered = rows.sort(0).values
-    middle = len(rows) // 2
-    if len(rows) % 2:
-        return ordered[middle]
-    return (ordered[middle - 1] + ordered[middle]) / 2
+    """Return the median of each column; of an even number of rows the lower of the two in the middle."""
+    middles: torch.Tensor = rows.median(0).values
+    return middles
