@@ -12,6 +12,8 @@ BENCHES = (
     "seal",
     "intake",
     "spectra",
+    "cohort",
+    "bases",
     "tracing",
     "pipeline",
     "hostile_writers",

@@ -18,6 +18,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registry.audits.audit import AuditSubject
     from registry.updates.files import LocatedModule
     from registry.updates.spectra import ModuleSpectrum
 
@@ -56,6 +57,16 @@ def features_of(
         if spread > 0:
             found[SPREAD] = math.log10(spread)
     return tuple(sorted(found.items()))
+
+
+def features_of_subject(
+    subject: AuditSubject, kinds: Sequence[str]
+) -> tuple[tuple[str, float], ...]:
+    """Return the features of one opened payload; `kinds` is the class of each of its modules.
+
+    Every row of a cohort must be made so, and with the same classes, as the adapter compared with it.
+    """
+    return features_of(subject.spectra, kinds, entries_of(subject.modules))
 
 
 def numbers_of(spectrum: ModuleSpectrum, entries: int) -> dict[str, float]:

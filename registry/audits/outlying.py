@@ -125,6 +125,14 @@ def standing_of(comparison: Comparison) -> Standing:
     )
 
 
+def place_among(group: PeerGroup, features: tuple[tuple[str, float], ...]) -> CohortPosition | None:
+    """Return the place for a report's page; None with too few peers or nothing to compare."""
+    if len(group.rows) < MIN_PEERS:
+        return None
+    comparison = compare(group, features)
+    return position_of(group, standing_of(comparison)) if comparison.names else None
+
+
 def position_of(group: PeerGroup, standing: Standing) -> CohortPosition:
     """Return `standing` as the page of a report shows it, features furthest out first."""
     order = sorted(range(len(standing.names)), key=lambda place: -abs(standing.z[place]))
@@ -197,8 +205,6 @@ def _z(rows: torch.Tensor, centre: torch.Tensor, scale: torch.Tensor) -> torch.T
 
 
 def _column_medians(rows: torch.Tensor) -> torch.Tensor:
-    ordered = rows.sort(0).values
-    middle = len(rows) // 2
-    if len(rows) % 2:
-        return ordered[middle]
-    return (ordered[middle - 1] + ordered[middle]) / 2
+    """Return the median of each column; of an even number of rows the lower of the two in the middle."""
+    middles: torch.Tensor = rows.median(0).values
+    return middles

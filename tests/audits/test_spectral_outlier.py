@@ -12,11 +12,12 @@ torch = pytest.importorskip("torch")
 
 from registry.audits.audit import AuditSubject  # noqa: E402 - needs torch
 from registry.audits.context import AuditContext, PeerGroup  # noqa: E402
-from registry.audits.features import SPREAD, as_text, entries_of, features_of  # noqa: E402
+from registry.audits.features import SPREAD, as_text, features_of, features_of_subject  # noqa: E402
 from registry.audits.module_kinds import kinds_of  # noqa: E402
 from registry.audits.outlying import (  # noqa: E402
     MIN_PEERS,
     compare,
+    place_among,
     position_of,
     robust_scale,
     shrunk_covariance,
@@ -51,7 +52,7 @@ def _adapter(lora, strength=1.0, modules=6):
 
 
 def _features(subject):
-    return features_of(subject.spectra, kinds_of(subject.payload), entries_of(subject.modules))
+    return features_of_subject(subject, kinds_of(subject.payload))
 
 
 def _peers(subject_of, lora, count=60):
@@ -171,7 +172,7 @@ def test_features_do_not_depend_on_units_they_should_not_depend_on():
 def test_equal_columns_have_a_scale_and_what_differs_from_them_is_far():
     rows = torch.tensor([[1.0, 2.0], [1.0, 3.0], [1.0, 4.0], [1.0, 5.0]], dtype=torch.float64)
     centre, scale = robust_scale(rows)
-    assert centre.tolist() == [1.0, 3.5]
+    assert centre.tolist() == [1.0, 3.0]
     assert scale[0] == pytest.approx(1e-4)
     mostly = torch.tensor([[1.0]] * 9 + [[2.0]], dtype=torch.float64)
     assert robust_scale(mostly)[1][0] == pytest.approx(0.1 * 1.2533)
@@ -224,6 +225,15 @@ def test_false_positives_keep_to_the_level_that_is_promised():
         flagged += standing_of(compare(_group(others.tolist()), mine)).p_value <= 0.05
     # Each is ranked among the same forty, so exactly the two furthest are flagged (but for rounding).
     assert flagged <= 3
+
+
+def test_there_is_no_position_without_a_cohort():
+    few, strangers = _group(_random_rows(49, 2)), _group(_random_rows(60, 2))
+    assert place_among(few, (("f0", 1.0),)) is None
+    assert place_among(strangers, (("other", 1.0),)) is None
+    found = place_among(strangers, (("f0", 1.0),))
+    assert found is not None
+    assert found.peers == 60
 
 
 def test_the_position_lists_what_is_furthest_first():

@@ -298,13 +298,16 @@ def _metrics(seen: _Seen, base: BaseCache) -> list[tuple[str, str]]:
             f"(top {TOP}, |cos| < {COSINE:g}; tied to forgetting)",
         ),
     ]
-    if seen.factors:
-        changes = torch.cat(seen.factors).double() - 1
-        found.append(
-            (
-                "dora: change of length",
-                f"median {float(changes.median()):+.4g}, from {float(changes.min()):+.4g} "
-                f"to {float(changes.max()):+.4g}",
-            )
-        )
-    return found
+    return [*found, *_lengths(seen.factors)]
+
+
+def _lengths(factors: Sequence[torch.Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield by how much DoRA modules change the length of rows or columns."""
+    if not factors:
+        return
+    changes = torch.cat(list(factors)).double() - 1
+    yield (
+        "dora: change of length",
+        f"median {float(changes.median()):+.4g}, from {float(changes.min()):+.4g} "
+        f"to {float(changes.max()):+.4g}",
+    )
