@@ -33,11 +33,18 @@ if TYPE_CHECKING:
     from registry.formats.findings import AuditReport
 
 # Imported once, before the fork. Later ones still find their files, only more slowly.
-_PRELOADED = ("registry.updates.payload", "registry.audits.weights.structure")
+_PRELOADED = (
+    "registry.updates.payload",
+    "registry.audits.weights.structure",
+    "registry.audits.weights.scale",
+    "registry.audits.weights.claims",
+)
 _PRELOADED_TORCH = (
     "torch",
     "registry.audits.weights.nonfinite",
     "registry.audits.weights.dead_modules",
+    "registry.audits.weights.dtype_loss",
+    "registry.audits.weights.hidden_payload",
     "registry.audits.weights.spectrum",
 )
 _FAILED_STATUS = 1
