@@ -15,7 +15,6 @@ import torch
 
 from registry.audits.weights.signatures import (
     FIRST_PAIRS,
-    PRINTABLE,
     is_text,
     kind_of,
     signature_at,
@@ -37,7 +36,6 @@ _SPACE = 32
 # A tensor is looked at here for single bits, in parts of its length.
 _PLACES = (0.0, 1 / 3, 2 / 3)
 _MOST_CANDIDATES = 4096
-_MOSTLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +115,9 @@ def _in_bytes(rows: torch.Tensor, numbers: list[int], width: int) -> Iterator[Sp
             for byte in range(count)
         ]
         table = torch.stack(planes, 2).flatten(1) if count > 1 else planes[0]
-        printable = _PRINTABLE_TABLE[table.int()].sum(1) > _MOSTLY * table.shape[1]
         content = table.numpy().tobytes()
-        # Signatures are so rare that a look at all rows at once nearly always settles it.
-        if not bool(printable.any()) and kind_of(content) is None:
+        # Both are so rare that a look at all rows at once nearly always settles it.
+        if kind_of(content) is None:
             continue
         for row, number in enumerate(numbers):
             kind = kind_of(content[row * table.shape[1] : (row + 1) * table.shape[1]])
@@ -135,4 +132,3 @@ def _table(size: int, members: set[int]) -> torch.Tensor:
 
 
 _PAIR_TABLE = _table(65536, {int.from_bytes(pair, "big") for pair in FIRST_PAIRS})
-_PRINTABLE_TABLE = _table(256, set(PRINTABLE))

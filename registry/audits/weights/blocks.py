@@ -123,10 +123,11 @@ def find_patches(blocks: Blocks) -> Iterator[Patch]:
         return
     before = _running(blocks.clean)
     for number, places in _places(blocks, blocks.used):
-        clean = before[blocks.last[number]] - before[blocks.first[number]]
-        is_mostly_clean = clean >= _MAJORITY * (clean + len(places))
-        if is_mostly_clean and _is_dense(blocks.region, places, blocks.mask):
-            yield Patch(number, blocks.mask.bit_length(), len(places), clean)
+        dense, sparse = _densities(blocks.region, places, blocks.mask)
+        used = max(dense + sparse, len(places) - _MOST_LOOKED_AT)
+        clean = before[blocks.last[number]] - before[blocks.first[number]] + len(places) - used
+        if 0 < dense >= _MOSTLY * (dense + sparse) and clean >= _MAJORITY * (clean + used):
+            yield Patch(number, blocks.mask.bit_length(), used, clean)
 
 
 def rounded_tensors(blocks: Blocks) -> dict[int, bool]:
@@ -170,13 +171,18 @@ def _places(blocks: Blocks, flags: torch.Tensor) -> Iterator[tuple[int, list[int
             yield number, found[begin:end].tolist()
 
 
-def _is_dense(region: Region, places: list[int], mask: int) -> bool:
-    """Return whether nearly every one of these blocks has low bits in many of its normal numbers."""
+def _densities(region: Region, places: list[int], mask: int) -> tuple[int, int]:
+    """Return in how many of these blocks many normal numbers use the low bits, and in how many a few.
+
+    Below the normal numbers of F16 the low bits are in use though the value was rounded before; a sum of
+    rounded numbers uses them here and there. At most the first 256 blocks are looked at.
+    """
     values = region.bits.unfold(0, BLOCK, BLOCK)[places[:_MOST_LOOKED_AT]]
     normal = values.bitwise_and(LAYOUTS[region.dtype].mask) >= _SMALLEST_NORMAL[region.dtype]
     used = (values.bitwise_and(mask) != 0) & normal
     density = used.sum(1) / normal.sum(1).clamp(min=1)
-    return float((density >= _DENSE).float().mean()) >= _MOSTLY
+    dense = int((density >= _DENSE).sum())
+    return dense, int((density > 0).sum()) - dense
 
 
 def _pattern(value: float, dtype: str) -> int:
@@ -187,13 +193,19 @@ def _pattern(value: float, dtype: str) -> int:
 
 def _kind(region: Region, places: list[int]) -> str | None:
     """Return what the bytes in these blocks are, from the first stretch of them; None if unknown."""
+    layout = LAYOUTS[region.dtype]
     gaps = [at for at, (one, other) in enumerate(pairwise(places), 1) if other != one + 1]
     run = places[: gaps[0]] if gaps else places
     # A file may begin in the block before, whose own numbers were still small.
     begin = max(0, run[0] - 1) * BLOCK
-    around = region.bits[begin : (run[-1] + 1) * BLOCK].view(torch.uint8).numpy().tobytes()
-    inside = around[-len(run) * BLOCK * LAYOUTS[region.dtype].width :]
-    return kind_of(around) or kind_of(inside) or _random(inside)
+    values = region.bits[begin : (run[-1] + 1) * BLOCK]
+    beyond = (values.bitwise_and(layout.mask) >= _pattern(HUGE, region.dtype)).nonzero()[:, 0]
+    inside = values[int(beyond[0]) : int(beyond[-1]) + 1]
+    return kind_of(_octets(values)) or _random(_octets(inside))
+
+
+def _octets(values: torch.Tensor) -> bytes:
+    return values.view(torch.uint8).numpy().tobytes()
 
 
 def _random(data: bytes) -> str | None:

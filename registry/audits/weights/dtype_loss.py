@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from registry.audits.reporting import build_report
 from registry.audits.weights.eight_bit import eight_bit_factors, has_scale, tensor_names
 from registry.audits.weights.windows import Region, regions_of, spread_samples
@@ -20,8 +22,6 @@ from registry.updates.tensors import FLOAT_DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import torch
 
     from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
@@ -40,6 +40,7 @@ _BOOKKEEPING = frozenset(("alpha", "on_input", "rescale", "scale", "scalar"))
 # Low bits of the mantissa that are zero if the value once had fewer of them.
 _BF16_IN_F16, _BF16_IN_F32, _F16_IN_F32 = 0x7, 0xFFFF, 0x1FFF
 _F16_SMALLEST_NORMAL, _F16_LARGEST = 2.0**-14, 65504.0
+_F16_STEPS = 2.0**24  # below the normal numbers it counts in steps of 2**-24
 
 
 class DtypeLossAudit:
@@ -138,8 +139,10 @@ def _kept_bits(bits: torch.Tensor, values: torch.Tensor, dtype: str) -> list[str
     if dtype != "F32":
         return [""] * len(bits)
     short = ((bits & _BF16_IN_F32) == 0).all(1).tolist()
-    in_range = (values == 0) | ((values >= _F16_SMALLEST_NORMAL) & (values <= _F16_LARGEST))
-    half = (((bits & _F16_IN_F32) == 0) & in_range).all(1).tolist()
+    is_normal = values >= _F16_SMALLEST_NORMAL
+    steps = values * _F16_STEPS
+    fits = torch.where(is_normal, (bits & _F16_IN_F32) == 0, steps == steps.round())
+    half = (fits & (values <= _F16_LARGEST)).all(1).tolist()
     return [
         "BF16" if is_short else "F16" if is_half else ""
         for is_short, is_half in zip(short, half, strict=True)

@@ -26,6 +26,7 @@ _COMPONENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unet.", "transformer.", "transformer_2.", "diffusion_model.", "prior."), _DENOISER),
     (("model.diffusion_model.",), _DENOISER),
 )
+_STARTS = tuple(start for starts, _ in _COMPONENTS for start in starts)
 _NUMBERED = re.compile(r"(.*?[A-Za-z])[._]([0-9]{1,6})(?=[._]|$)")
 
 
@@ -49,8 +50,10 @@ def is_of_text_encoder(name: str) -> bool:
 
 def block_of(name: str) -> Block | None:
     """Return the outermost numbered block that the module called `name` stands in, or None."""
-    match = _NUMBERED.match(name)
-    return None if match is None else Block(match[1], int(match[2]))
+    # The number in `text_encoder_2.` is the component's.
+    begin = max((len(start) for start in _STARTS if name.startswith(start)), default=0)
+    match = _NUMBERED.match(name, begin)
+    return None if match is None else Block(name[:begin] + match[1], int(match[2]))
 
 
 def ranges_in_words(numbers: Iterable[int]) -> str:

@@ -42,6 +42,7 @@ FIRST_PAIRS: frozenset[bytes] = frozenset(
     for pair in ((start[:2],) if len(start) > 1 else (start + b"\x04", start + b"\x05"))
 )
 PRINTABLE = bytes((9, 10, 13, *range(32, 127)))
+_TEXT_RUN = re.compile(rb"[\t\n\r -~]{64,}")
 _TEXT_SHARE = 0.95
 _TEXT_BYTES = 24
 _TEXT_LETTERS = 6  # a run of one character is a pattern and no text
@@ -71,6 +72,11 @@ def is_text(data: bytes) -> bool:
     return rest <= (1 - _TEXT_SHARE) * len(data) and len(set(data)) >= _TEXT_LETTERS
 
 
+def has_text(data: bytes) -> bool:
+    """Return whether 64 bytes or more of printable ASCII stand together somewhere in `data`."""
+    return any(len(set(run[0])) >= _TEXT_LETTERS for run in _TEXT_RUN.finditer(data))
+
+
 def kind_of(data: bytes) -> str | None:
     """Return what `data` holds that is no weights, in words: a known file, or text; else None."""
-    return find_signature(data) or ("text" if is_text(data) else None)
+    return find_signature(data) or ("text" if has_text(data) or is_text(data) else None)
