@@ -195,6 +195,25 @@ def test_nothing_is_found_in_dead_pruned_or_summed_weights(subject_of):
     assert _run(subject_of(found)).findings == ()
 
 
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
+@pytest.mark.parametrize(
+    "span", [(1.03, 1.12), (2.5, 3.9), (1.002, 1.007), (0.6, 0.9), (9.0, 31.0)]
+)
+def test_norms_and_magnitudes_are_no_text(subject_of, dtype, span):
+    """Numbers that are all alike have low bits, and even whole bytes, that are printable."""
+    from tests.audits.trained import stored
+
+    source = torch.Generator().manual_seed(3)
+    low, high = span
+    found = tensors(dtype)
+    for number in range(6):
+        values = low + torch.rand(2048, generator=source) * (high - low)
+        found[f"lora_unet_down_blocks_{number}_norm.w_norm"] = stored(values, dtype)
+        ramp = torch.linspace(low, high, 2048)
+        found[f"lora_unet_down_blocks_{number + 6}_norm.w_norm"] = stored(ramp + number, dtype)
+    assert _run(subject_of(found)).findings == ()
+
+
 def test_a_tensor_that_is_out_of_scale_is_no_file(subject_of):
     found = tensors("F32")
     values = torch.full((1024,), 500.0) + torch.arange(1024) / 7

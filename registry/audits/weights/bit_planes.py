@@ -36,6 +36,8 @@ _SPACE = 32
 # A tensor is looked at here for single bits, in parts of its length.
 _PLACES = (0.0, 1 / 3, 2 / 3)
 _MOST_CANDIDATES = 4096
+_LEAST_TOPS = 4  # signs and sizes; factors have six and more
+_TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +49,49 @@ class Spelled:
     kind: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """256 values of each of some tensors of a region, which have these numbers in it."""
+
+    values: torch.Tensor
+    numbers: list[int]
+    width: int
+
+    def is_narrow(self, row: int) -> bool:
+        """Return whether these values hardly differ, so that their low bits may look like letters.
+
+        All between 1.03 and 1.12, as scales of norms are, the low bytes of F16 are printable.
+        """
+        top = self.values[row].bitwise_right_shift(_BYTE * (self.width - 1))
+        return len(top.unique()) < _LEAST_TOPS
+
+
 def spelled(region: Region) -> Iterator[Spelled]:
-    """Yield what the low bits of each tensor of `region` spell; tensors below 256 values are left out."""
+    """Yield what the low bits of each tensor of `region` spell; tensors below 256 values are left out.
+
+    Text is not told of tensors whose values all have one sign and size.
+    """
     numbers = [n for n, count in enumerate(region.counts.tolist()) if count >= STREAM_BITS]
-    if not numbers or LAYOUTS[region.dtype].width == 1:
+    width = LAYOUTS[region.dtype].width
+    if not numbers or width == 1:
         return
-    at_start = window_rows(region, region.starts[numbers], STREAM_BITS)
-    for depth in _DEPTHS:
-        yield from _in_streams(at_start, numbers, depth)
-    yield from _in_bytes(at_start, numbers, LAYOUTS[region.dtype].width)
-    for place in _PLACES[1:]:
+    for place in _PLACES:
         inward = ((region.counts[numbers] - STREAM_BITS) * place).long()
-        rows = window_rows(region, region.starts[numbers] + inward, STREAM_BITS)
-        yield from _in_streams(rows, numbers, 1)
+        values = window_rows(region, region.starts[numbers] + inward, STREAM_BITS)
+        rows = _Rows(values, numbers, width)
+        for depth in _DEPTHS if place == 0 else _DEPTHS[:1]:
+            yield from _in_streams(rows, depth)
+        if place == 0:
+            yield from _in_bytes(rows)
 
 
-def _in_streams(rows: torch.Tensor, numbers: list[int], depth: int) -> Iterator[Spelled]:
+def _in_streams(rows: _Rows, depth: int) -> Iterator[Spelled]:
     for from_top in (True, False):
-        bits = _stream(rows[:, : STREAM_BITS // depth], depth, from_top=from_top)
+        bits = _stream(rows.values[:, : STREAM_BITS // depth], depth, from_top=from_top)
         octets = _octets(bits, from_top=from_top)
-        yield from _hits(octets, numbers, depth)
+        for row, kind in _hits(octets):
+            if kind != _TEXT or not rows.is_narrow(row):
+                yield Spelled(rows.numbers[row], depth, kind)
 
 
 def _stream(values: torch.Tensor, depth: int, *, from_top: bool) -> torch.Tensor:
@@ -89,39 +114,39 @@ def _octets(bits: torch.Tensor, *, from_top: bool) -> torch.Tensor:
     return found
 
 
-def _hits(octets: torch.Tensor, numbers: list[int], depth: int) -> Iterator[Spelled]:
+def _hits(octets: torch.Tensor) -> Iterator[tuple[int, str]]:
+    """Yield row and kind of everything that is spelled from some bit on."""
     pairs = octets[:, :-_BYTE].int().mul_(256).add_(octets[:, _BYTE:])
     candidates = _PAIR_TABLE[pairs.flatten()].nonzero()[:_MOST_CANDIDATES, 0].tolist()
-    width = pairs.shape[1]
     for place in candidates:
-        row, start = divmod(place, width)
+        row, start = divmod(place, pairs.shape[1])
         kind = signature_at(bytes(octets[row, start::_BYTE].tolist()))
         if kind is not None:
-            yield Spelled(numbers[row], depth, kind)
+            yield row, kind
     whole = octets[:, : octets.shape[1] // _BYTE * _BYTE]
     # No byte of ASCII has its top bit set: that rules out nearly all rows at little cost.
     highest = whole.view(len(octets), -1, _BYTE).amax(1)
     plain = (highest < _TOP_BIT) & (highest > _SPACE)
     for row, phase in plain.nonzero()[:_MOST_CANDIDATES].tolist():
         if is_text(bytes(octets[row, phase::_BYTE].tolist())):
-            yield Spelled(numbers[row], depth, "text")
+            yield row, _TEXT
 
 
-def _in_bytes(rows: torch.Tensor, numbers: list[int], width: int) -> Iterator[Spelled]:
+def _in_bytes(rows: _Rows) -> Iterator[Spelled]:
     """Yield what the lowest byte, and the lower half, of each value spell one after the other."""
-    for count in {1, width // 2}:
+    for count in {1, rows.width // 2}:
         planes = [
-            rows.bitwise_right_shift(_BYTE * byte).bitwise_and(255).to(torch.uint8)
+            rows.values.bitwise_right_shift(_BYTE * byte).bitwise_and(255).to(torch.uint8)
             for byte in range(count)
         ]
-        table = torch.stack(planes, 2).flatten(1) if count > 1 else planes[0]
-        content = table.numpy().tobytes()
+        table = torch.stack(planes, 2).flatten(1)
+        content, size = table.numpy().tobytes(), table.shape[1]
         # Both are so rare that a look at all rows at once nearly always settles it.
         if kind_of(content) is None:
             continue
-        for row, number in enumerate(numbers):
-            kind = kind_of(content[row * table.shape[1] : (row + 1) * table.shape[1]])
-            if kind is not None:
+        for row, number in enumerate(rows.numbers):
+            kind = kind_of(content[row * size : (row + 1) * size])
+            if kind is not None and (kind != _TEXT or not rows.is_narrow(row)):
                 yield Spelled(number, _BYTE * count, kind)
 
 
