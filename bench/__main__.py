@@ -12,6 +12,7 @@ BENCHES = (
     "seal",
     "intake",
     "spectra",
+    "audits",
     "tracing",
     "pipeline",
     "hostile_writers",

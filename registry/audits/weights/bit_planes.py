@@ -63,7 +63,7 @@ class _Rows:
         All between 1.03 and 1.12, as scales of norms are, the low bytes of F16 are printable.
         """
         top = self.values[row].bitwise_right_shift(_BYTE * (self.width - 1))
-        return len(top.unique()) < _LEAST_TOPS
+        return len(set(top.tolist())) < _LEAST_TOPS
 
 
 def spelled(region: Region) -> Iterator[Spelled]:

@@ -131,20 +131,23 @@ def find_patches(blocks: Blocks) -> Iterator[Patch]:
 
 
 def rounded_tensors(blocks: Blocks) -> dict[int, bool]:
-    """Return for each tensor whether all its blocks have empty low bits; False if none has.
+    """Return for each tensor whether all its blocks have empty low bits; False if nearly none has.
 
     Tensors in between, dead ones and those without a whole block are left out; {} where none is rounded.
     """
     if not blocks.mask:
         return {}
-    clean, used = _running(blocks.clean), _running(blocks.used)
-    found: dict[int, bool] = {}
+    before, found = _running(blocks.clean), {}
+    used = dict(_places(blocks, blocks.used))
     for number, (first, last) in enumerate(zip(blocks.first, blocks.last, strict=True)):
-        if last <= first:
-            continue
-        has_clean, has_used = clean[last] > clean[first], used[last] > used[first]
-        if has_clean != has_used:
-            found[number] = has_clean
+        has_clean = last > first and before[last] > before[first]
+        dense, sparse = (
+            _densities(blocks.region, used[number], blocks.mask) if number in used else (0, 0)
+        )
+        if has_clean and not dense + sparse:
+            found[number] = True
+        elif dense and not has_clean and dense >= _MOSTLY * (dense + sparse):
+            found[number] = False
     return found if any(found.values()) else {}
 
 
