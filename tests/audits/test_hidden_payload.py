@@ -114,18 +114,17 @@ def test_a_whole_tensor_of_ciphertext_is_found(subject_of):
     assert "encrypted or compressed bytes" in _words(report)
 
 
-@pytest.mark.parametrize("from_top", [True, False])
-@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+# A byte with its bits reversed is no byte that anybody reads.
+@pytest.mark.parametrize(
+    ("depth", "from_top"),
+    [(1, True), (1, False), (2, True), (2, False), (4, True), (4, False), (8, True)],
+)
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("dtype", ["F16", "F32"])
 def test_a_file_in_the_low_bits_is_found(subject_of, kind, depth, from_top, dtype):
-    data = FILES[kind]
-    if kind == "gzip" and not from_top:
-        data += bytes(8)
-    found = _hide(tensors(dtype), data[: 1536 * depth // 8], depth=depth, from_top=from_top)
+    data = FILES[kind][: 1536 * depth // 8]
+    found = _hide(tensors(dtype), data, depth=depth, from_top=from_top)
     report = _run(subject_of(found))
-    if depth == 8 and not from_top:
-        return  # a byte with its bits reversed is no byte that anybody reads
     assert report.verdict is Verdict.REVIEW
     assert report.findings[0].place == VICTIM
     assert f"lowest {depth} bits" in _words(report)
