@@ -14,6 +14,7 @@ BENCHES = (
     "spectra",
     "cohort",
     "bases",
+    "audits",
     "tracing",
     "pipeline",
     "hostile_writers",

@@ -104,7 +104,16 @@ def default_policy() -> Policy:
     """
     return Policy(
         name="default",
-        required=("structure", "nonfinite", "dead_modules", "spectrum"),
+        required=(
+            "structure",
+            "nonfinite",
+            "dead_modules",
+            "scale",
+            "dtype_loss",
+            "claims",
+            "hidden_payload",
+            "spectrum",
+        ),
         may_not_apply=("spectrum",),
     )
 

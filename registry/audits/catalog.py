@@ -39,9 +39,13 @@ class AuditSpec:
 
 
 BUILT_IN: tuple[AuditSpec, ...] = (
-    AuditSpec("structure", "1", "registry.audits.weights.structure:StructureAudit"),
+    AuditSpec("structure", "2", "registry.audits.weights.structure:StructureAudit"),
     AuditSpec("nonfinite", "1", "registry.audits.weights.nonfinite:NonfiniteAudit"),
-    AuditSpec("dead_modules", "1", "registry.audits.weights.dead_modules:DeadModulesAudit"),
+    AuditSpec("dead_modules", "2", "registry.audits.weights.dead_modules:DeadModulesAudit"),
+    AuditSpec("scale", "1", "registry.audits.weights.scale:ScaleAudit"),
+    AuditSpec("dtype_loss", "1", "registry.audits.weights.dtype_loss:DtypeLossAudit"),
+    AuditSpec("claims", "1", "registry.audits.weights.claims:ClaimsAudit"),
+    AuditSpec("hidden_payload", "1", "registry.audits.weights.hidden_payload:HiddenPayloadAudit"),
     AuditSpec("spectrum", "2", "registry.audits.weights.spectrum:SpectrumAudit"),
     AuditSpec(
         "spectral_outlier", "1", "registry.audits.weights.spectral_outlier:SpectralOutlierAudit"

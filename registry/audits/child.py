@@ -45,11 +45,15 @@ _PRELOADED = (
     "registry.updates.payload",
     "registry.audits.weights.structure",
     "registry.fingerprints.names",
+    "registry.audits.weights.scale",
+    "registry.audits.weights.claims",
 )
 _PRELOADED_TORCH = (
     "torch",
     "registry.audits.weights.nonfinite",
     "registry.audits.weights.dead_modules",
+    "registry.audits.weights.dtype_loss",
+    "registry.audits.weights.hidden_payload",
     "registry.audits.weights.spectrum",
     "registry.audits.detailing",
     "registry.audits.features",

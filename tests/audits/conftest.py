@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
+from registry.artifacts.archive import Member, tar_batches
 from registry.artifacts.notes import PayloadForm
 from registry.audits.audit import AuditSubject
 from registry.updates.payload import read_payload
@@ -19,8 +20,8 @@ from registry.updates.payload import read_payload
 Tensors: TypeAlias = Mapping[str, tuple[str, tuple[int, ...], bytes]]
 
 
-def safetensors_bytes(tensors: Tensors) -> bytes:
-    header: dict[str, object] = {}
+def safetensors_bytes(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     body = b""
     for name, (dtype, shape, content) in tensors.items():
         header[name] = {
@@ -64,10 +65,29 @@ def lora() -> Callable[..., dict[str, tuple[str, tuple[int, ...], bytes]]]:
 
 
 @pytest.fixture(scope="session")
-def subject_of() -> Callable[[Tensors], AuditSubject]:
-    def build(tensors: Tensors) -> AuditSubject:
-        data = memoryview(bytearray(safetensors_bytes(tensors)))
+def subject_of() -> Callable[..., AuditSubject]:
+    def build(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> AuditSubject:
+        data = memoryview(bytearray(safetensors_bytes(tensors, metadata)))
         return AuditSubject(read_payload(data, PayloadForm.RAW, "a.safetensors"))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def folder_of() -> Callable[..., AuditSubject]:
+    """A PEFT folder: weights, config, and whatever other files."""
+
+    def build(tensors: Tensors, config: bytes, **others: bytes) -> AuditSubject:
+        parts = {
+            "adapter_model.safetensors": safetensors_bytes(tensors),
+            "adapter_config.json": config,
+            **{name.replace("_", "."): data for name, data in others.items()},
+        }
+        members = [
+            Member(name, len(data), lambda data=data: iter([data])) for name, data in parts.items()
+        ]
+        data = memoryview(bytearray(b"".join(tar_batches(members))))
+        return AuditSubject(read_payload(data, PayloadForm.TAR, "x"))
 
     return build
 

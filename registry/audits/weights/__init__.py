@@ -1,1 +1,1 @@
-"""Audits of the weights: one file per audit, with its page in docs/audits/."""
+"""Audits of the weights: one file per audit, with its page in docs/audits/, and what they share."""

@@ -1,24 +1,27 @@
-"""Which modules change nothing, and which are stored in half precision too small to survive it?
+"""Which modules change nothing, and was it because they were never trained?
 
 A module is dead when its update is exactly zero, or its Frobenius norm is below 1e-8 of the median of
-the living. Freshly initialised adapters are dead all over; a few dead modules mean that they got no
-gradient, or that the file was cut and padded. Thresholds: `docs/audits/dead_modules.md`.
+the living. One of its factors exactly zero and another not is what trainers start from (LoRA: `up` is zero,
+`down` is random): such a module got no training at all. Where whole blocks or components are dead they
+are named as one. Thresholds: `docs/audits/dead_modules.md`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from registry.audits.reporting import build_report
+from registry.audits.weights.places import block_of, component_of, ranges_in_words
 from registry.formats.findings import Coverage, Finding, Verdict
 from registry.updates.bits import LAYOUTS, largest_magnitude
-from registry.updates.tensors import view_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from registry.audits.audit import AuditSubject
     from registry.formats.findings import AuditReport
@@ -29,21 +32,17 @@ if TYPE_CHECKING:
 RULE = "dead_modules"
 REVIEW_PERCENT = 10
 RELATIVE_NORM = 1e-8
-# facts measured: at std 1e-6 half precision stores the update with 1.7 % error, at 1e-7 with 17 %.
-SUBNORMAL_BELOW = 6.1e-5
-SUBNORMAL_MEDIAN = 2e-6
-_HALF = 0.5
-_SAMPLE_VALUES = 2**11
 _BIASES = frozenset(("diff_b", "up_bias", "down_bias"))
-_BOOKKEEPING = frozenset(("alpha", "on_input", "rescale", "scale"))
+_BOOKKEEPING = frozenset(("alpha", "on_input", "rescale", "scale", "scalar"))
 _ADVICE = "check that these layers were trained; keep the file from delivery until that is known"
+_ADVICE_FRESH = "if they were not to be trained, export the adapter without them"
 
 
 class DeadModulesAudit:
-    """Norm of every module's update, and underflow of half-precision factors."""
+    """Norm of every module's update, and whether the dead ones were ever trained."""
 
     rule = RULE
-    version = "1"
+    version = "2"
     privacy = False
 
     def run(self, subject: AuditSubject) -> AuditReport:
@@ -55,16 +54,37 @@ class DeadModulesAudit:
         known = [norm for norm in norms if norm is not None]
         living = torch.tensor([norm for norm in known if 0 < norm < math.inf], dtype=torch.float64)
         median = float(living.median()) if len(living) else 0.0
-        dead = [
-            located
+        judged = [
+            _Judged(located, is_dead=norm <= RELATIVE_NORM * median)
             for located, norm in zip(subject.modules, norms, strict=True)
-            if norm is not None and norm <= RELATIVE_NORM * median
+            if norm is not None
         ]
-        findings = [*_dead_findings(dead, len(known)), *_underflow_findings(subject)]
-        coverage = Coverage(len(known), len(subject.modules), "modules")
-        summary = f"{len(dead)} of {len(known)} modules change nothing"
-        metrics = [("dead modules", str(len(dead))), ("median norm", f"{median:.5g}")]
-        return build_report(self, coverage, findings, summary=summary, metrics=metrics)
+        dead = [module.located for module in judged if module.is_dead]
+        fresh = {id(located) for located in dead if _is_fresh(located)}
+        findings = [*_dead_findings(dead, fresh, len(judged)), *_whole_findings(judged, fresh)]
+        return build_report(
+            self,
+            Coverage(len(known), len(subject.modules), "modules"),
+            findings,
+            summary=f"{len(dead)} of {len(known)} modules change nothing",
+            metrics=[
+                ("dead modules", str(len(dead))),
+                ("of these never trained", str(len(fresh))),
+                ("median norm", f"{median:.5g}"),
+            ],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A module of which it is known whether it lives."""
+
+    located: LocatedModule
+    is_dead: bool
+
+    @property
+    def name(self) -> str:
+        return self.located.module.name
 
 
 def _norm(located: LocatedModule, spectrum: ModuleSpectrum) -> float | None:
@@ -81,7 +101,7 @@ def _norm(located: LocatedModule, spectrum: ModuleSpectrum) -> float | None:
         )
         is_unknown = not math.isfinite(norm) or (norm == 0 and is_partial)
         return None if is_unknown else norm
-    weights = [tensor for role, tensor in located.module.tensors if role not in _BOOKKEEPING]
+    weights = _weights(located)
     if spectrum.is_fault or not weights or any(tensor.dtype not in LAYOUTS for tensor in weights):
         return None
     if all(largest_magnitude(located.file, tensor) == 0 for tensor in weights):
@@ -89,7 +109,20 @@ def _norm(located: LocatedModule, spectrum: ModuleSpectrum) -> float | None:
     return math.inf
 
 
-def _dead_findings(dead: list[LocatedModule], known: int) -> Iterator[Finding]:
+def _weights(located: LocatedModule) -> list[TensorInfo]:
+    return [tensor for role, tensor in located.module.tensors if role not in _BOOKKEEPING]
+
+
+def _is_fresh(located: LocatedModule) -> bool:
+    """Return whether a dead module is as initialisation left it: one factor zero, another not."""
+    weights = _weights(located)
+    if any(tensor.dtype not in LAYOUTS for tensor in weights):
+        return False
+    zeros = [largest_magnitude(located.file, tensor) == 0 for tensor in weights]
+    return any(zeros) and not all(zeros)
+
+
+def _dead_findings(dead: Sequence[LocatedModule], fresh: set[int], known: int) -> Iterator[Finding]:
     if not dead:
         return
     percent = 100 * len(dead) / known
@@ -101,30 +134,52 @@ def _dead_findings(dead: list[LocatedModule], known: int) -> Iterator[Finding]:
         _ADVICE,
     )
     for located in dead:
-        yield Finding(RULE, Verdict.WARN, "changes nothing", _ADVICE, located.module.name)
+        words = "changes nothing"
+        if id(located) in fresh:
+            words = "changes nothing: it was never trained, one factor is still zero"
+        yield Finding(RULE, Verdict.WARN, words, _ADVICE, located.module.name)
 
 
-def _underflow_findings(subject: AuditSubject) -> Iterator[Finding]:
-    for located in subject.modules:
-        for role, tensor in located.module.tensors:
-            if tensor.dtype == "F16" and role not in _BOOKKEEPING:
-                yield from _underflow(located, role, tensor)
-
-
-def _underflow(located: LocatedModule, role: str, tensor: TensorInfo) -> Iterator[Finding]:
-    values = view_tensor(located.file, tensor).flatten()
-    step = max(1, values.numel() // _SAMPLE_VALUES)
-    sample = values[::step].float().abs_()
-    sample = sample[sample > 0]  # dead factors have their own finding
-    if sample.numel() == 0:
+def _whole_findings(judged: Sequence[_Judged], fresh: set[int]) -> Iterator[Finding]:
+    """Yield one finding for each component, and each run of blocks, that is dead throughout."""
+    if not any(module.is_dead for module in judged):
         return
-    share = float((sample < SUBNORMAL_BELOW).float().mean())
-    median = float(sample.median())
-    if share > _HALF and median < SUBNORMAL_MEDIAN:
-        yield Finding(
-            RULE,
-            Verdict.WARN,
-            f"{100 * share:.0f} % of {role} is too small for half precision (median {median:.1e})",
-            "export it as BF16 or F32: rounding has taken part of what was trained",
-            located.module.name,
-        )
+    components: dict[str, list[_Judged]] = defaultdict(list)
+    for module in judged:
+        components[component_of(module.name)].append(module)
+    for component, modules in components.items():
+        if all(module.is_dead for module in modules):
+            whole = "the adapter" if len(components) == 1 else f"the {component}"
+            yield _whole(f"all {len(modules)} modules of {whole}", modules, fresh)
+        else:
+            yield from _dead_blocks(component, modules, fresh)
+
+
+def _dead_blocks(component: str, modules: Sequence[_Judged], fresh: set[int]) -> Iterator[Finding]:
+    blocks: dict[str, dict[int, list[_Judged]]] = defaultdict(lambda: defaultdict(list))
+    for module in modules:
+        block = block_of(module.name)
+        if block is not None:
+            blocks[block.stem][block.number].append(module)
+    for stem, numbered in blocks.items():
+        dead = {
+            number: members
+            for number, members in numbered.items()
+            if all(member.is_dead for member in members)
+        }
+        if dead:
+            members = [member for group in dead.values() for member in group]
+            words = (
+                f"all {len(members)} modules of the {component}'s blocks {ranges_in_words(dead)}"
+            )
+            yield _whole(words, members, fresh, stem)
+
+
+def _whole(words: str, modules: Sequence[_Judged], fresh: set[int], place: str = "") -> Finding:
+    untrained = sum(id(module.located) in fresh for module in modules)
+    how = "change nothing"
+    if untrained == len(modules):
+        how += " and were never trained"
+    elif untrained:
+        how += f"; {untrained} of them were never trained"
+    return Finding(RULE, Verdict.WARN, f"{words} {how}", _ADVICE_FRESH, place)

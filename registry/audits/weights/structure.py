@@ -1,18 +1,20 @@
-"""Is it a sound adapter: factors in pairs, shapes that fit, a rank and a scale that make sense?
+"""Is it a sound adapter: factors in pairs, shapes that fit, a rank that makes sense?
 
-Looks at headers, alphas and the adapter config; reads no weight and needs no torch.
+Looks at headers, alphas and the adapter config; reads no weight and needs no torch. What `scale` and
+`dtype_loss` reject is repeated here in one finding each, so that no policy is weaker for naming only this.
 Thresholds: `docs/audits/structure.md`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from registry.artifacts.classifying.alpha import CONFIG_SOURCE
+from registry.artifacts.classifying.alpha import CONFIG_SOURCE, METADATA_KEY
 from registry.artifacts.classifying.applied_config import apply_configs
-from registry.artifacts.classifying.scales import SCALED_METHODS
 from registry.audits.reporting import build_report
+from registry.audits.weights.eight_bit import eight_bit_factors, has_scale, tensor_names
+from registry.audits.weights.scale import fault_of
+from registry.errors import FormatError
 from registry.formats.findings import Coverage, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
     from registry.updates.files import LocatedModule, WeightFile
 
 RULE = "structure"
-MAX_SCALE = 1e3
 _ADVICE_FACTORS = "train or export it again: the file holds half a module"
 _ADVICE_ALPHA = "ask the trainer's owner for the file as it was saved; a tool may have rewritten it"
 _ADVICE_CONFIG = "keep adapter_config.json and weights of one training run together"
+_BAD_HEADER = "the header's lora_adapter_metadata is malformed, or would run code"
 _EXAMPLES = 3
 
 
@@ -35,12 +37,18 @@ class StructureAudit:
     """Pairs, shapes, ranks, alphas, dtypes of factors, agreement with the adapter config."""
 
     rule = RULE
-    version = "1"
+    version = "2"
     privacy = False
 
     def run(self, subject: AuditSubject) -> AuditReport:
         """Return the report; coverage counts modules."""
-        modules = subject.modules
+        try:
+            modules = subject.modules
+        except FormatError:
+            # The rank and scale of modules depend on it, so no other audit gets anywhere either.
+            return build_report(
+                self, Coverage(1, 1, "headers"), [_bad_header()], summary=_BAD_HEADER
+            )
         findings = list(_findings(subject))
         coverage = Coverage(len(modules), len(modules), "modules")
         tensors = sum(len(file.header.tensors) for file in subject.files if file.header)
@@ -58,6 +66,11 @@ class StructureAudit:
         return build_report(self, coverage, findings, summary=summary, metrics=metrics)
 
 
+def _bad_header() -> Finding:
+    advice = "save the adapter again without it, or ask its trainer for a sound one"
+    return Finding(RULE, Verdict.FAIL, _BAD_HEADER, advice, METADATA_KEY)
+
+
 def _findings(subject: AuditSubject) -> Iterator[Finding]:
     if not subject.modules:
         yield Finding(
@@ -68,6 +81,7 @@ def _findings(subject: AuditSubject) -> Iterator[Finding]:
         )
     for located in subject.modules:
         yield from _module_findings(located)
+    yield from _beyond_structure(subject)
     for file in subject.files:
         yield from _other_tensors(file)
     yield from _config_findings(subject)
@@ -80,20 +94,11 @@ def _module_findings(located: LocatedModule) -> Iterator[Finding]:
     if module.faults:
         return
     yield from _factor_findings(located)
-    yield from _scale_findings(located)
 
 
 def _factor_findings(located: LocatedModule) -> Iterator[Finding]:
     module, geometry = located.module, located.module.geometry
     for role, tensor in module.tensors:
-        if tensor.dtype.startswith("F8_") and role != "alpha":
-            yield Finding(
-                RULE,
-                Verdict.FAIL,
-                f"{role} is stored as {tensor.dtype} without a scale, which rounds most of it to zero",
-                "export it as BF16 or F16",
-                module.name,
-            )
         if 0 in tensor.shape:
             yield Finding(
                 RULE,
@@ -116,29 +121,38 @@ def _factor_findings(located: LocatedModule) -> Iterator[Finding]:
         )
 
 
-def _scale_findings(located: LocatedModule) -> Iterator[Finding]:
-    module = located.module
-    if module.method not in SCALED_METHODS:
-        return
-    value = located.stored_alpha
-    if value is not None and not (math.isfinite(value) and value > 0):
+def _beyond_structure(subject: AuditSubject) -> Iterator[Finding]:
+    """Yield what other audits reject in full, as one finding each: a policy may require this one only."""
+    faulty = [located for located in subject.modules if fault_of(located) is not None]
+    if faulty:
         yield Finding(
             RULE,
             Verdict.FAIL,
-            f"alpha is {value:g}, expected a number above 0",
+            f"{fault_of(faulty[0])}, in {len(faulty)} modules of such kind: see the scale audit",
             _ADVICE_ALPHA,
-            module.name,
+            faulty[0].module.name,
         )
-        return
-    scale = located.factor
-    if not abs(scale) <= MAX_SCALE:
-        yield Finding(
-            RULE,
-            Verdict.FAIL,
-            f"scale is {scale:g}, expected at most {MAX_SCALE:g}",
-            _ADVICE_ALPHA,
-            module.name,
-        )
+    yield from _eight_bit(subject)
+
+
+def _eight_bit(subject: AuditSubject) -> Iterator[Finding]:
+    names = {id(file): tensor_names(file) for file in subject.files}
+    found: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+    for located in subject.modules:
+        for _, tensor in eight_bit_factors(located):
+            is_scaled = has_scale(tensor, names[id(located.file)])
+            found[is_scaled].append((tensor.dtype, located.module.name))
+    for is_scaled, verdict in ((False, Verdict.FAIL), (True, Verdict.INCONCLUSIVE)):
+        rows = found[is_scaled]
+        if rows:
+            words = "with scales that no audit applies" if is_scaled else "without a scale"
+            yield Finding(
+                RULE,
+                verdict,
+                f"{len(rows)} factors are stored as {rows[0][0]} {words}: see the dtype_loss audit",
+                "export it as BF16 or F16",
+                rows[0][1],
+            )
 
 
 def _other_tensors(file: WeightFile) -> Iterator[Finding]:
