@@ -12,6 +12,8 @@ BENCHES = (
     "seal",
     "intake",
     "spectra",
+    "beside_training",
+    "gpu_audit",
     "tracing",
     "pipeline",
     "hostile_writers",
