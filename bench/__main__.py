@@ -15,6 +15,8 @@ BENCHES = (
     "cohort",
     "bases",
     "audits",
+    "beside_training",
+    "gpu_audit",
     "tracing",
     "pipeline",
     "hostile_writers",

@@ -87,6 +87,11 @@ def ours(subject: Payload) -> None:
         raise RuntimeError("a module was left out")
 
 
+def steady(subject: Payload) -> None:
+    """The same in the deterministic mode."""
+    measure(Payload(subject.files, subject.config), deterministic=True)
+
+
 def shortcut(downs: list[torch.Tensor]) -> None:
     """svd(lora_down) of every module: the wrong quantity."""
     for down in downs:
@@ -134,9 +139,16 @@ def measure_family(family: str, rounds: int, condition: float) -> dict[str, floa
     factors, downs = _factors(subject)
     ours(subject)  # warm caches and allocator for all of them
     shortcut(downs)
-    times: dict[str, list[float]] = {"ours": [], "shortcut": [], "dense": [], "sha256": []}
+    times: dict[str, list[float]] = {
+        "ours": [],
+        "steady": [],
+        "shortcut": [],
+        "dense": [],
+        "sha256": [],
+    }
     for _ in range(rounds):
         times["ours"].append(timed(lambda: ours(subject)))
+        times["steady"].append(timed(lambda: steady(subject)))
         times["shortcut"].append(timed(lambda: shortcut(downs)))
         times["sha256"].append(timed(lambda: hashlib.sha256(data).digest()))
         times["dense"].append(dense_seconds(factors, counts))
@@ -180,12 +192,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = [measure_family(family, options.rounds, options.condition) for family in options.family]
     print(
-        "| adapter | modules | MiB | ours | dense (extrapolated) | x | svd(lora_down) | x | sha256 |"
+        "| adapter | modules | MiB | ours | deterministic | dense (extrapolated) | x "
+        "| svd(lora_down) | x | sha256 |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(
             f"| {row['family']} | {row['modules']} | {row['mebibytes']} | {row['ours_s']:.4f} s "
+            f"| {row['steady_s']:.4f} s "
             f"| {row['dense_s']:.1f} s | {row['dense_ratio']:.0f} | {row['shortcut_s']:.3f} s "
             f"| {row['shortcut_ratio']:.1f} | {row['sha256_s']:.4f} s |"
         )

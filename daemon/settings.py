@@ -93,7 +93,7 @@ class AuditSettings(_Strict):
     wall_seconds: float = Field(default=900.0, gt=0)
     memory_bytes: int = Field(default=8 * 1024**3, ge=512 * 1024**2)
     gpu_memory_bytes: int = Field(default=AUDIT_DEVICE_BYTES, ge=16 * 1024**2)
-    threads: int = Field(default=2, ge=1, le=64)
+    threads: int = Field(default=1, ge=1, le=64)
     deterministic: bool = False
     deaths_allowed: int = Field(default=3, ge=1, le=10)
     bases: dict[str, Name] = Field(default_factory=dict)

@@ -1,5 +1,6 @@
 """One audit worker per device: an audit goes to the first device that is free, in the order of the settings.
 
+Pools serve daemons, which run beside trainers, so their workers give way (`priority.py`).
 A worker that died is started again by its next audit, so a device that fails once is not lost.
 """
 
@@ -32,7 +33,7 @@ class AuditPool:
         if not devices or len(set(devices)) != len(devices):
             raise UsageError("audits need one or more devices, each named once")
         self._workers = tuple(
-            AuditWorker(WorkerOptions(device=device, plugins=tuple(plugins))) for device in devices
+            AuditWorker(WorkerOptions(device, tuple(plugins), gives_way=True)) for device in devices
         )
         self._free = list(self._workers)
         self._changed = threading.Condition()

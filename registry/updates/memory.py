@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registry.limits import AUDIT_DEVICE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,7 +27,7 @@ class MemoryCap:
     training step waiting longer.
     """
 
-    def __init__(self, free: Callable[[], int], *, hard_bytes: int) -> None:
+    def __init__(self, free: Callable[[], int], *, hard_bytes: int = AUDIT_DEVICE_BYTES) -> None:
         self._free = free
         self._most = min(hard_bytes, CHUNK_BYTES)
         self.refusals = 0
