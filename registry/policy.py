@@ -99,8 +99,8 @@ class UsedWaiver:
 def default_policy() -> Policy:
     """Return the policy of an installation that has set none.
 
-    Adapters of methods without a low-rank spectrum (IA3, OFT, full differences) may pass without
-    one; everything else is required.
+    Adapters of methods without a spectrum in the file (IA3, OFT) may pass without one, and a file that
+    claims nothing has no claims; everything else is required.
     """
     return Policy(
         name="default",
@@ -114,7 +114,9 @@ def default_policy() -> Policy:
             "hidden_payload",
             "spectrum",
         ),
-        may_not_apply=("spectrum",),
+        may_not_apply=("claims", "spectrum"),
+        # They need a cohort, or the base model's weights, which a new installation has not.
+        advisory=("spectral_outlier", "base_relation"),
     )
 
 
