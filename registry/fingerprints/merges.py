@@ -31,9 +31,9 @@ _PREFILTER = 3.0
 # A candidate is taken if, over all comparisons, chance would bring one like it this often at most.
 ACCEPTED_RATE = 1e-3
 # Adapters of one base have something in common without one being made of the other: unrelated trainings
-# on a tiny base reached 0.13 (bench/sketches.py). What explains no more of the rest than this is no part.
-# Of a merge of n known parts, all alike, the first one has 1 / sqrt(n).
-BACKGROUND = 0.2
+# on a tiny base reached a cosine of 0.29 (bench/sketches.py). What explains no more of what the other
+# components leave is no component. Once all parts of a merge are known, each of them explains nearly all.
+BACKGROUND = 0.3
 # Share of the target's norm below which a rest or a component is rounding, not signal.
 NOISE_SHARE = 2e-3
 
