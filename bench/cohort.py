@@ -23,7 +23,6 @@ from registry.audits.audit import AuditSubject
 from registry.audits.context import AuditContext, PeerGroup
 from registry.audits.features import as_text, features_of_subject
 from registry.audits.intervals import clopper_pearson
-from registry.audits.module_kinds import kinds_of
 from registry.audits.weights.spectral_outlier import SpectralOutlierAudit
 from registry.formats.findings import Verdict
 
@@ -113,7 +112,7 @@ def group_of(adapters: list[Factors], label: str) -> PeerGroup:
     rows = []
     for factors in adapters:
         subject = AuditSubject(payload_of(factors))
-        rows.append(features_of_subject(subject, kinds_of(subject.payload)))
+        rows.append(features_of_subject(subject, subject.kinds))
     names = tuple(name for name, _ in rows[0])
     return PeerGroup(label, names, tuple(tuple(float(as_text(v)) for _, v in row) for row in rows))
 

@@ -91,8 +91,10 @@ class AuditSubject:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The class of every module (`attn.q`, ...): of a fused one that of its first part."""
-        return tuple(own[0].kind if own else "" for own in self.parts)
+        """The class of every module (`attn.q`, ...), as `module_kind` says it."""
+        from registry.fingerprints.kinds import module_kind
+
+        return tuple(module_kind(own) for own in self.parts)
 
     @cached_property
     def spectra(self) -> tuple[ModuleSpectrum, ...]:

@@ -21,8 +21,8 @@ import torch
 from registry.artifacts.reading import SourceChangedError, open_source
 from registry.audits import base_cache
 from registry.audits.base_names import (
+    CANONICAL,
     COMPONENTS,
-    FLAT_NAMES,
     BaseLayer,
     adapter_modules,
     is_layer,
@@ -131,7 +131,7 @@ def build_base_cache(
     files: Sequence[BaseFile],
     out: Path,
     *,
-    names: Naming = FLAT_NAMES,
+    names: Naming = CANONICAL,
     device: str = "cpu",
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> BuiltBase:

@@ -1,10 +1,7 @@
 """One name for a layer in an adapter and in its base model, so that the two can be put side by side.
 
 A base's layers are first given the names that adapters call them by (`adapter_modules`), so that any way to
-name an adapter's modules names the base's as well. `FLAT_NAMES` is a plain one: it brings names together
-that differ in prefix and in dots only, and knows no translation between two layouts of one model (a
-single-file checkpoint of Stable Diffusion and diffusers' folder). What is not brought together is not
-found, and counted so.
+name an adapter's modules names the base's as well. What is not brought together is not found, and counted so.
 """
 
 from __future__ import annotations
@@ -15,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from registry.artifacts.classifying.geometry import Geometry
 from registry.artifacts.classifying.modules import AdapterModule
-from registry.audits.module_kinds import kind_of_name
-from registry.fingerprints.parts import CanonicalPart
+from registry.fingerprints.names import canonical_modules, canonical_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from registry.fingerprints.parts import CanonicalPart
     from registry.formats.safetensors import TensorInfo
     from registry.updates.files import Payload
 
-MAIN = "main"
 # Folders of a diffusers model. Others (vae, safety_checker) hold nothing that adapters change.
 COMPONENTS = (
     "unet",
@@ -49,31 +45,11 @@ _SINGLE_FILE: tuple[tuple[str, str], ...] = (
     ("language_model.", "base_model.model.language_model."),
     ("gpt_neox.", "base_model.model.gpt_neox."),
 )
-# What a module's name begins with in an adapter, to the network that it belongs to.
-_NETWORKS: tuple[tuple[str, str], ...] = (
-    ("base_model.model.", MAIN),
-    ("diffusion_model.", MAIN),
-    ("lora_transformer_", MAIN),
-    ("text_encoder_3.", "te3"),
-    ("text_encoder_2.", "te2"),
-    ("text_encoder.", "te1"),
-    ("transformer_2.", "main2"),
-    ("transformer.", MAIN),
-    ("lora_unet_", MAIN),
-    ("lora_te1_", "te1"),
-    ("lora_te2_", "te2"),
-    ("lora_te3_", "te3"),
-    ("lora_te_", "te1"),
-    ("lycoris_", MAIN),
-    ("unet.", MAIN),
-    ("prior.", MAIN),
-)
 _WEIGHT = ".weight"
 _NO_LAYERS = re.compile(
     r"(^|\.)(first_stage_model|vae|embed_tokens|lm_head|wte|wpe|shared|(token|position)_embedding|"
     r"logit_scale|text_projection|label_emb)(\.|$)"
 )
-_PROCESSOR = re.compile(r"_processor_(\w+?)_lora$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +97,6 @@ def is_layer(name: str) -> bool:
     return name.endswith(_WEIGHT) and _NO_LAYERS.search(name) is None
 
 
-def flat_name(name: str) -> str:
-    """Return `<network>:<name with underscores>` of a module."""
-    network = MAIN
-    for prefix, known in _NETWORKS:
-        if name.startswith(prefix):
-            network, name = known, name.removeprefix(prefix)
-            break
-    layer = _PROCESSOR.sub(r"_\1", name.replace(".", "_"))
-    return f"{network}:{layer}"
-
-
 def _adapter_name(component: str, name: str) -> str:
     if component:
         return f"{component}.{name}"
@@ -141,14 +106,4 @@ def _adapter_name(component: str, name: str) -> str:
     return f"diffusion_model.{name}"
 
 
-def _flat_modules(modules: Sequence[AdapterModule]) -> tuple[tuple[CanonicalPart, ...], ...]:
-    return tuple(
-        (CanonicalPart(flat_name(module.name), kind_of_name(module.name)),) for module in modules
-    )
-
-
-def _flat_payload(payload: Payload) -> tuple[tuple[CanonicalPart, ...], ...]:
-    return _flat_modules([located.module for located in payload.modules])
-
-
-FLAT_NAMES = Naming("flat.1", _flat_payload, _flat_modules)
+CANONICAL = Naming("canonical.1", canonical_parts, canonical_modules)

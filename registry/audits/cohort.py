@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.artifacts.classifying.modules import pair_modules
-from registry.audits.module_kinds import kind_of_name
 from registry.digest import sha256_of
+from registry.fingerprints.kinds import module_kind
+from registry.fingerprints.names import canonical_modules
 from registry.formats.canonical import dump_canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from registry.artifacts.inspection import Inspection
     from registry.formats.safetensors import SafetensorsHeader
@@ -87,12 +88,8 @@ def cohort_of(facts: CohortFacts) -> Cohort:
 def facts_of(
     inspection: Inspection,
     headers: Sequence[SafetensorsHeader],
-    kind_of: Callable[[str], str] = kind_of_name,
 ) -> CohortFacts:
-    """Return the facts of an adapter from its inspection and the headers of its files.
-
-    `kind_of` gives the class of a module by its name.
-    """
+    """Return the facts of an adapter from its inspection and the headers of its files."""
     found = inspection.found
     guess = found.base_guess
     narrowed = guess.candidates[0] if guess is not None and len(guess.candidates) == 1 else None
@@ -103,7 +100,7 @@ def facts_of(
         trainer=trainer_in(metadata) or _by_dialect(found.dialect),
         method=found.method or "",
         ranks=tuple(sorted(set(found.ranks))),
-        targets=_targets(headers, kind_of),
+        targets=_targets(headers),
     )
 
 
@@ -120,15 +117,14 @@ def _by_dialect(dialect: str | None) -> str:
     return "PEFT" if dialect == "peft" else ""
 
 
-def _targets(
-    headers: Sequence[SafetensorsHeader], kind_of: Callable[[str], str]
-) -> tuple[tuple[str, int, int], ...]:
+def _targets(headers: Sequence[SafetensorsHeader]) -> tuple[tuple[str, int, int], ...]:
     found = set()
     for header in headers:
-        for module in pair_modules(header):
+        modules = pair_modules(header)
+        for module, parts in zip(modules, canonical_modules(modules), strict=True):
             geometry = module.geometry
             inputs = (geometry.inputs or 0) * geometry.kernel
-            found.add((kind_of(module.name), geometry.outputs or 0, inputs))
+            found.add((module_kind(parts), geometry.outputs or 0, inputs))
     return tuple(sorted(found))
 
 

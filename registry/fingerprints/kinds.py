@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from registry.fingerprints.parts import CanonicalPart
 
@@ -65,6 +65,11 @@ def kind_of(name: str) -> str:
         return f"{_attention(parts)}.{inner}"
     last, tail = _ends(parts)
     return _attention_kind(parts, last) or _mlp_kind(parts, last, tail) or _other_kind(parts, last)
+
+
+def module_kind(parts: Sequence[CanonicalPart]) -> str:
+    """Return the class of a module with these parts; a fused one has several, joined by `+`."""
+    return "+".join(dict.fromkeys(part.kind for part in parts))
 
 
 def class_counts(parts: Iterable[Iterable[CanonicalPart]]) -> dict[str, int]:

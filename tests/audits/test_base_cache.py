@@ -10,6 +10,8 @@ from hypothesis import given, settings
 
 torch = pytest.importorskip("torch")
 
+from registry.artifacts.classifying.geometry import Geometry  # noqa: E402
+from registry.artifacts.classifying.modules import AdapterModule  # noqa: E402
 from registry.audits.base_building import (  # noqa: E402 - needs torch
     BaseFile,
     build_base_cache,
@@ -17,7 +19,7 @@ from registry.audits.base_building import (  # noqa: E402 - needs torch
     find_base_files,
 )
 from registry.audits.base_cache import BaseCache, facts_in, read_cache_header  # noqa: E402
-from registry.audits.base_names import FLAT_NAMES, Naming, flat_name  # noqa: E402
+from registry.audits.base_names import CANONICAL, Naming  # noqa: E402
 from registry.audits.base_store import base_path, find_base, list_bases, remove_base  # noqa: E402
 from registry.errors import FormatError, LorasealError, NotFoundError, UsageError  # noqa: E402
 from registry.fingerprints.parts import CanonicalPart  # noqa: E402
@@ -56,7 +58,7 @@ def _build(path, out, **options):
     return _open(out)
 
 
-def _open(out, naming="flat.1"):
+def _open(out, naming="canonical.1"):
     return BaseCache(memoryview(bytearray(out.read_bytes())), naming=naming)
 
 
@@ -68,7 +70,13 @@ def _open(out, naming="flat.1"):
         ({"x.weight": ("F16", (2, 2), b"\x00\x7e" * 4)}, "not finite"),
         ({"x.bias": ("F16", (2,), bytes(4))}, "no weight that adapters change"),
         ({"vae.x.weight": ("F16", (2, 2), bytes(8))}, "no weight that adapters change"),
-        ({"a.b.weight": ("F16", (2, 2), bytes(8)), "a_b.weight": ("F16", (2, 2), bytes(8))}, "two"),
+        (
+            {
+                "model.diffusion_model.a.weight": ("F16", (2, 2), bytes(8)),
+                "diffusion_model.a.weight": ("F16", (2, 2), bytes(8)),
+            },
+            "two",
+        ),
     ],
 )
 def test_what_is_no_base_is_refused_and_leaves_nothing(tmp_path, tensors, words):
@@ -98,7 +106,7 @@ def test_a_link_in_a_folder_is_not_followed(tmp_path):
 @given(data=mutants(b""))
 def test_nothing_is_no_cache(data):
     with pytest.raises(FormatError):
-        BaseCache(memoryview(bytearray(data)), naming="flat.1")
+        BaseCache(memoryview(bytearray(data)), naming="canonical.1")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +120,7 @@ def cache_bytes(tmp_path_factory):
 def test_every_truncation_of_a_cache_is_refused(cache_bytes):
     for size in range(0, len(cache_bytes), 7):
         with pytest.raises(FormatError):
-            BaseCache(memoryview(bytearray(cache_bytes[:size])), naming="flat.1")
+            BaseCache(memoryview(bytearray(cache_bytes[:size])), naming="canonical.1")
 
 
 def test_one_flipped_bit_of_the_header_is_refused_or_changes_nothing_that_counts(cache_bytes):
@@ -121,23 +129,23 @@ def test_one_flipped_bit_of_the_header_is_refused_or_changes_nothing_that_counts
         data = bytearray(cache_bytes)
         data[place] ^= 1 << (place % 8)
         try:
-            cache = BaseCache(memoryview(data), naming="flat.1")
+            cache = BaseCache(memoryview(data), naming="canonical.1")
         except FormatError:
             continue
-        for name in ("main:a", "main:b"):
+        for name in (named("diffusion_model.a"), named("diffusion_model.b")):
             found = cache.find(name)
             assert found is None or found.left.shape[1] == len(found.values)
 
 
 def test_a_cache_of_another_naming_is_refused(cache_bytes):
     with pytest.raises(FormatError, match="named after") as caught:
-        BaseCache(memoryview(bytearray(cache_bytes)), naming="canonical.1")
+        BaseCache(memoryview(bytearray(cache_bytes)), naming="other.1")
     assert "base add" in caught.value.hint
 
 
 def test_an_adapter_is_no_cache(pack, lora):
     with pytest.raises(FormatError, match="no base cache"):
-        BaseCache(memoryview(bytearray(pack(lora(1)))), naming="flat.1")
+        BaseCache(memoryview(bytearray(pack(lora(1)))), naming="canonical.1")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -145,7 +153,7 @@ def test_an_adapter_is_no_cache(pack, lora):
 def test_a_part_holds_the_weight_its_vectors_and_its_values(tmp_path, dtype, shape):
     weight = _weight(*shape).to(DTYPES[dtype])
     path = _write(tmp_path / "b.safetensors", {f"{BLOCK}.to_q.weight": weight}, dtype)
-    found = _build(path, tmp_path / "out.safetensors").find(f"main:{BLOCK.replace('.', '_')}_to_q")
+    found = _build(path, tmp_path / "out.safetensors").find(named(f"unet.{BLOCK}.to_q", shape[0]))
     assert found is not None
     flat = weight.flatten(1)
     assert torch.equal(found.weight, flat)
@@ -198,6 +206,13 @@ def test_a_base_in_half_precision_costs_at_most_twice_its_size(tmp_path):
     assert built.size - header <= 2 * body + values
 
 
+def named(module, outputs=4, inputs=4):
+    """Return the first canonical part that an adapter's module of this name changes."""
+    geometry = Geometry(rank=2, inputs=inputs, outputs=outputs)
+    (parts,) = CANONICAL.of_modules([AdapterModule(module, "lora", (), geometry)])
+    return parts[0].name
+
+
 def test_a_diffusers_folder_is_read_component_by_component(tmp_path):
     model = tmp_path / "model"
     _write(
@@ -218,13 +233,13 @@ def test_a_diffusers_folder_is_read_component_by_component(tmp_path):
         "lora_te_text_model_encoder_layers_0_mlp_fc1",
         "lora_te1_text_model_encoder_layers_0_mlp_fc1",
     ):
-        found = cache.find(flat_name(name))
+        found = cache.find(named(name))
         assert found is not None
         assert found.weight.shape == (6, 4)
-    second = cache.find(flat_name("lora_te2_text_model_encoder_layers_0_mlp_fc1"))
+    second = cache.find(named("lora_te2_text_model_encoder_layers_0_mlp_fc1"))
     assert second is not None
     assert second.weight.shape == (8, 4)
-    assert cache.find(flat_name(f"unet.{BLOCK}.proj_in")) is not None
+    assert cache.find(named(f"unet.{BLOCK}.proj_in")) is not None
     assert cache.facts.parts == 3
 
 
@@ -249,18 +264,19 @@ def test_a_diffusers_folder_is_read_component_by_component(tmp_path):
     ],
 )
 def test_a_layer_is_found_under_the_name_of_its_module(tmp_path, tensor, module):
-    path = _write(tmp_path / "b.safetensors", {tensor: _weight(4, 4)})
-    assert _build(path, tmp_path / "out").find(flat_name(module)) is not None
+    outputs = 12 if "qkv" in tensor else 4
+    path = _write(tmp_path / "b.safetensors", {tensor: _weight(outputs, 4)})
+    assert _build(path, tmp_path / "out").find(named(module, outputs)) is not None
 
 
 def test_gpt2s_own_layers_are_stored_upright(tmp_path):
     weight = _weight(4, 12)
     path = _write(tmp_path / "b.safetensors", {"h.0.attn.c_attn.weight": weight}, "F32")
     found = _build(path, tmp_path / "out").find(
-        flat_name("base_model.model.transformer.h.0.attn.c_attn")
+        named("base_model.model.transformer.h.0.attn.c_attn", 12)
     )
     assert found is not None
-    assert torch.equal(found.weight, weight.T)
+    assert torch.equal(found.weight, weight.T[:4])
 
 
 def test_a_fused_layer_is_cut_by_the_rows_of_its_parts(tmp_path):
@@ -269,7 +285,7 @@ def test_a_fused_layer_is_cut_by_the_rows_of_its_parts(tmp_path):
     parts = [
         CanonicalPart(f"main:{n}", "attn", range(4 * k, 4 * k + 4)) for k, n in enumerate("qkv")
     ]
-    naming = Naming("cut.1", FLAT_NAMES.of_payload, lambda modules: [parts for _ in modules])
+    naming = Naming("cut.1", CANONICAL.of_payload, lambda modules: [parts for _ in modules])
     build_base_cache([BaseFile(path)], tmp_path / "out", names=naming)
     cache = _open(tmp_path / "out", "cut.1")
     for place, name in enumerate("qkv"):

@@ -12,7 +12,7 @@ from registry.artifacts.notes import PayloadForm  # noqa: E402 - needs torch
 from registry.audits.audit import AuditSubject  # noqa: E402
 from registry.audits.base_building import BaseFile, build_base_cache, decompose  # noqa: E402
 from registry.audits.base_cache import BaseWeight  # noqa: E402
-from registry.audits.base_names import FLAT_NAMES, Naming  # noqa: E402
+from registry.audits.base_names import CANONICAL, Naming  # noqa: E402
 from registry.audits.context import AuditContext  # noqa: E402
 from registry.audits.dora import effective_update, is_by_output  # noqa: E402
 from registry.audits.relating import relate_full, relate_low_rank  # noqa: E402
@@ -53,14 +53,14 @@ def _base_of(weight):
     return BaseWeight(weight, left.half(), values.float())
 
 
-def _context(tmp_path, weights, naming=FLAT_NAMES):
+def _context(tmp_path, weights, naming=CANONICAL):
     path = tmp_path / "base.safetensors"
     path.write_bytes(safetensors_bytes({name: _stored(value) for name, value in weights.items()}))
     build_base_cache([BaseFile(path)], tmp_path / "cache", names=naming)
     return AuditContext(base=memoryview(bytearray((tmp_path / "cache").read_bytes())))
 
 
-def _run(tensors, context, naming=FLAT_NAMES):
+def _run(tensors, context, naming=CANONICAL):
     data = memoryview(bytearray(safetensors_bytes(tensors)))
     payload = read_payload(data, PayloadForm.RAW, "a.safetensors")
     return BaseRelationAudit(naming).run(AuditSubject(payload, context=context))
@@ -124,7 +124,7 @@ def test_methods_that_cannot_be_related_are_counted_with_their_reason(tmp_path):
     report = _run({f"{MODULE}.oft_blocks": _stored(_randn(2, 4, 4))}, context)
     assert report.coverage.examined == 0
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "no low-rank form" in report.findings[0].message
+    assert "the update is not in the file" in report.findings[0].message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
@@ -331,13 +331,14 @@ def test_kronecker_products_and_full_differences_are_multiplied_out(tmp_path):
 
 def test_a_fused_module_is_related_part_by_part(tmp_path):
     weights = {name: _spectral(8, 20) for name in "qkv"}
-    parts = [
-        CanonicalPart(f"main:{n}", "attn", range(8 * k, 8 * k + 8)) for k, n in enumerate("qkv")
-    ]
+    parts = [CanonicalPart(n, "attn", range(8 * k, 8 * k + 8)) for k, n in enumerate("qkv")]
     naming = Naming(
-        "flat.1", lambda payload: [parts for _ in payload.modules], FLAT_NAMES.of_modules
+        "cut.1",
+        lambda payload: [parts for _ in payload.modules],
+        lambda modules: [(CanonicalPart(module.name[-1], "attn"),) for module in modules],
     )
-    context = _context(tmp_path, {f"{name}.weight": weight for name, weight in weights.items()})
+    stored = {f"{name}.weight": weight for name, weight in weights.items()}
+    context = _context(tmp_path, stored, naming)
     up, down = _randn(24, 3) * 0.1, _randn(3, 20)
     report = _run(_lora(up, down), context, naming)
     norms = [

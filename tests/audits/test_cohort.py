@@ -12,7 +12,6 @@ import pytest
 from registry.artifacts.inspection import Surroundings, inspect_header_bytes
 from registry.audits.cohort import CohortFacts, cohort_of, facts_of, trainer_in
 from registry.audits.intervals import binomial_at_most, clopper_pearson
-from registry.audits.module_kinds import kind_of_name
 from registry.formats.safetensors import parse_header
 from tests.sheet import header_bytes, rows
 from tests.weights_files import lora_bytes
@@ -123,23 +122,6 @@ def test_a_cohort_is_told_without_torch():
         "import registry.audits.cohort, registry.audits.intervals, registry.audits.base_store\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q", "attn.q"),
-        ("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0", "attn.out"),
-        ("base_model.model.model.layers.0.mlp.gate_proj", "ff.gate"),
-        ("lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj", "ff.in"),
-        ("transformer.transformer_blocks.0.ff.net.2", "ff.out"),
-        ("diffusion_model.double_blocks.0.img_attn.qkv", "attn.qkv"),
-        ("to_query_of_nothing_known", "other"),
-        ("", "other"),
-    ],
-)
-def test_classes_by_the_end_of_a_name(name, kind):
-    assert kind_of_name(name) == kind
 
 
 @pytest.mark.parametrize(("cases", "trials"), [(-1, 5), (6, 5)])

@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 from registry.audits.audit import AuditSubject  # noqa: E402 - needs torch
 from registry.audits.context import AuditContext, PeerGroup  # noqa: E402
 from registry.audits.features import SPREAD, as_text, features_of, features_of_subject  # noqa: E402
-from registry.audits.module_kinds import kinds_of  # noqa: E402
 from registry.audits.outlying import (  # noqa: E402
     MIN_PEERS,
     compare,
@@ -52,7 +51,7 @@ def _adapter(lora, strength=1.0, modules=6):
 
 
 def _features(subject):
-    return features_of_subject(subject, kinds_of(subject.payload))
+    return features_of_subject(subject, subject.kinds)
 
 
 def _peers(subject_of, lora, count=60):

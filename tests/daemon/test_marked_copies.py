@@ -33,10 +33,21 @@ MODULES = 90  # of rank 4: 1,080 chips, just enough to accuse anyone
 @pytest.fixture
 def rig(fresh: Registry, audits: AuditWorker) -> Iterator[Rig]:
     """A registry whose route to Alice sends copies with her mark."""
-    text = fresh.settings.read_text().replace('to = "Alice"', 'to = "Alice"\nmark = true')
-    fresh.settings.write_text(text)
-    with opened(fresh, audits, hours=0) as rig:
+    with opened(marking(fresh), audits, hours=0) as rig:
         yield rig
+
+
+@pytest.fixture
+def rig_with_bob(lived: Registry, audits: AuditWorker) -> Iterator[Rig]:
+    """The same, with another recipient."""
+    with opened(marking(lived), audits) as rig:
+        yield rig
+
+
+def marking(registry: Registry) -> Registry:
+    text = registry.settings.read_text().replace('to = "Alice"', 'to = "Alice"\nmark = true')
+    registry.settings.write_text(text)
+    return registry
 
 
 def drop(rig: Rig, name: str = "good", **how: object) -> Path:
@@ -111,9 +122,10 @@ def busy(*_: object) -> None:
     raise BusyError("the disk is full")
 
 
-def test_a_copy_goes_to_nobody_but_its_recipient(rig: Rig) -> None:
+def test_a_copy_goes_to_nobody_but_its_recipient(rig_with_bob: Rig) -> None:
     """Bob, with Alice's copy, could have her accused of what he does with it."""
-    drop(rig)
+    rig = rig_with_bob
+    drop(rig, "leaky")
     rig.work()
     (copy,) = rig.one("select made_id from reg_mark")
     deliver = ("deliver", copy, "--to", "Bob", "--by", "folder", "--config", rig.registry.settings)
@@ -125,8 +137,9 @@ def test_a_copy_goes_to_nobody_but_its_recipient(rig: Rig) -> None:
     assert "another recipient" in str(reason)
 
 
-def test_row_that_gives_a_copy_to_another_sends_nothing(rig: Rig) -> None:
-    drop(rig)
+def test_row_that_gives_a_copy_to_another_sends_nothing(rig_with_bob: Rig) -> None:
+    rig = rig_with_bob
+    drop(rig, "leaky")
     rig.work()
     before = rig.carried()
     (copy,) = rig.one("select made_id from reg_mark")

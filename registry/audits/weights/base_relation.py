@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from registry.audits.base_cache import BaseCache
-from registry.audits.base_names import FLAT_NAMES
+from registry.audits.base_names import CANONICAL
 from registry.audits.dora import effective_update, is_by_output
 from registry.audits.relating import COSINE, TOP, relate_full, relate_low_rank
 from registry.audits.reporting import build_report
@@ -76,7 +76,7 @@ class BaseRelationAudit:
     version = "1"
     privacy = False
 
-    def __init__(self, names: Naming = FLAT_NAMES) -> None:
+    def __init__(self, names: Naming = CANONICAL) -> None:
         self._names = names
 
     def run(self, subject: AuditSubject) -> AuditReport:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from registry.audits.context import PeerGroup
 from registry.audits.features import as_text, entries_of, features_of, numbers_of
-from registry.audits.module_kinds import kinds_of
 from registry.audits.outlying import (
     MAX_PEERS,
     MIN_PEERS,
@@ -26,12 +25,11 @@ from registry.audits.reporting import build_report
 from registry.formats.findings import Coverage, Finding, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from registry.audits.audit import AuditSubject
     from registry.audits.outlying import Comparison, Standing
     from registry.formats.findings import AuditReport
-    from registry.updates.files import Payload
 
 RULE = "spectral_outlier"
 DETECTOR = "spectral_outlier 1 (median/MAD z; shrunk Mahalanobis, conformal)"
@@ -46,24 +44,18 @@ _ADVICE_OUTLIER = (
 
 
 class SpectralOutlierAudit:
-    """The place of an adapter's features among those of its peers.
-
-    `kinds` gives the class of every module of a payload; peers must have been measured with the same.
-    """
+    """The place of an adapter's features among those of its peers."""
 
     rule = RULE
     version = "1"
     privacy = False
-
-    def __init__(self, kinds: Callable[[Payload], Sequence[str]] = kinds_of) -> None:
-        self._kinds = kinds
 
     def run(self, subject: AuditSubject) -> AuditReport:
         """Return the report; coverage counts modules that entered a feature."""
         modules, spectra = subject.modules, subject.spectra
         group = subject.context.peers or _NO_PEERS
         entries = entries_of(modules)
-        features = features_of(spectra, self._kinds(subject.payload), entries)
+        features = features_of(spectra, subject.kinds, entries)
         used = sum(bool(numbers_of(*pair)) for pair in zip(spectra, entries, strict=True))
         coverage = Coverage(used, len(modules), "modules")
         if not features:
