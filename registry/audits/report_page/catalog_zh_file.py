@@ -62,7 +62,25 @@ _TYPES = {
         "无需处理：它们的精度就是训练器保存时的精度"
     ),
     "{} factors are stored as {} {}: see the dtype_loss audit": (
-        "{0} 个因子以 {1} {2} 存储：请参见数据类型精度损失审计"
+        "{0} 个因子以 {1} 存储，{2}：请参见数据类型精度损失审计"
+    ),
+    "without a scale": "没有缩放系数",
+    "with scales that no audit applies": "其缩放系数没有任何审计会应用",
+    "all {} modules of the {}'s blocks {} change nothing": (
+        "{1} 第 {2} 块的全部 {0} 个模块不产生任何改变"
+    ),
+    "all {} modules of the {}'s blocks {} change nothing and were never trained": (
+        "{1} 第 {2} 块的全部 {0} 个模块不产生任何改变，且从未受过训练"
+    ),
+    "all {} modules of the {}'s blocks {} change nothing; {} of them were never trained": (
+        "{1} 第 {2} 块的全部 {0} 个模块不产生任何改变，其中 {3} 个从未受过训练"
+    ),
+    "all {} modules of the {} change nothing": "{1} 的全部 {0} 个模块不产生任何改变",
+    "all {} modules of the {} change nothing and were never trained": (
+        "{1} 的全部 {0} 个模块不产生任何改变，且从未受过训练"
+    ),
+    "all {} modules of the {} change nothing; {} of them were never trained": (
+        "{1} 的全部 {0} 个模块不产生任何改变，其中 {2} 个从未受过训练"
     ),
     "changes nothing: it was never trained, one factor is still zero": (
         "不产生任何改变：从未受过训练，其中一个因子仍为零"
