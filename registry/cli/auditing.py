@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from registry.cli.output import emit, followed, guarded, json_option, say
+from registry.cli.queries import config_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,18 @@ _CAVEAT = "These audits describe the weights; they do not show that an adapter i
     show_default=True,
     help="Language of the page.",
 )
+@click.option(
+    "--base",
+    metavar="NAME|FILE",
+    help="Relate it to this base model: a name of `loraseal base list`, or a cache's file.",
+)
+@click.option(
+    "--compare", is_flag=True, help="Compare it with its peers in the registry of the settings."
+)
+@click.option(
+    "--deterministic", is_flag=True, help="Spectra whose digest is the same on every machine."
+)
+@config_option
 @json_option
 @guarded
 def audit_command(
@@ -61,6 +74,10 @@ def audit_command(
     report: Path | None,
     lang: Language,
     *,
+    base: str | None,
+    compare: bool,
+    deterministic: bool,
+    config: Path | None,
     as_json: bool,
 ) -> None:
     """Audit the weights in PATH, a .safetensors file or a PEFT adapter folder.
@@ -68,21 +85,24 @@ def audit_command(
     Runs in a process of its own without network. Exits 0 for pass or warn, 7 fail, 8 review,
     9 inconclusive, 4 for a file that is broken.
     """
-    from registry.audits.catalog import DEFAULT_RULES
     from registry.audits.details import Wanted
     from registry.audits.runner import WorkerOptions, run_audits
     from registry.audits.task import AuditLimits
+    from registry.cli.audit_lending import lending, rules_for
     from registry.durable import refuse_existing
     from registry.errors import FormatError
 
     if report is not None:
         refuse_existing(report)  # before minutes of work
-    task = open_task(followed(path), rules or DEFAULT_RULES)
-    if report is not None:
-        numbers = frozenset((Wanted.MODULES, Wanted.FEATURES))
-        task = dataclasses.replace(task, wanted=numbers)
+    source = followed(path)
+    task = open_task(source, rules_for(rules, base=base, compare=compare))
+    numbers = (Wanted.MODULES, Wanted.FEATURES) if report is not None else ()
     try:
-        run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
+        with lending(source, task, base=base, compare=compare, config=config) as lent:
+            task = dataclasses.replace(
+                task, wanted=frozenset(numbers), lent=lent, deterministic=deterministic
+            )
+            run = run_audits(task, AuditLimits(wall_seconds=seconds), WorkerOptions(device))
         if report is not None:
             _write_page(report, run, task, lang)
     finally:
