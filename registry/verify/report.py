@@ -20,6 +20,7 @@ from registry.errors import (
 )
 from registry.formats.findings import Verdict
 from registry.formats.keyset import KeyRole
+from registry.formats.predicates.intake import Rendition
 from registry.formats.words import spoken
 from registry.verify.checklist import StepResult, StepState
 
@@ -47,6 +48,13 @@ _HEADLINES: tuple[tuple[type[LorasealError], str], ...] = (
 )
 _VERIFIED = "GENUINE AND UNCHANGED"
 _FILES_SHOWN = 20
+
+# What the recipient holds, where that is not what the trainer wrote.
+_FORMS: dict[str, str] = {
+    Rendition.PUBLIC: "public: its header was scrubbed, its weights are as they were trained",
+    Rendition.MARKED: "marked: its weights bear a mark by which this copy can be told from others",
+    Rendition.CONVERTED: "converted from a pickle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,8 @@ def _facts(delivery: VerifiedDelivery) -> list[str]:
         lines += [f"  {'licence':<10} {part.licence}"] if part.licence else []
         lines += [f"  {'allowed':<10} {', '.join(part.allowed_uses)}"] if part.allowed_uses else []
     lines += [f"  {'file':<10} {item}" for item in shown]
+    if form := _FORMS.get(statement.rendition):
+        lines.append(f"  {'form':<10} {form}")
     lines.append(
         f"  {'release':<10} {delivery.chain.words} (by {release.decided_by}, {release.at})"
     )

@@ -65,11 +65,12 @@ def carried_to_alice(rig: Rig, suffix: str) -> Path:
 def opened_by_alice(rig: Rig, out: Path) -> Path:
     registry, state = rig.registry, rig.registry.home / "state"
     shown = registry.run("keys", "show", "--config", registry.settings, "--json").stdout
-    registry.run(
+    told = registry.run(
         *("open", carried_to_alice(rig, ".age")),
         *("--bundle", carried_to_alice(rig, ".loraseal"), "--key", json.loads(shown)["root"]),
         *("--home", registry.alice, "-o", out, "--status", state / "status-list"),
-    )
+    ).output
+    assert "marked: its weights bear a mark" in told
     return out
 
 
