@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.base_building import BaseFile, build_base_cache, decompose
-from registry.audits.base_cache import BaseCache, BaseWeight
-from registry.audits.relating import COSINE, TOP, relate_full, relate_low_rank
+from registry.audits.bases.building import BaseFile, build_base_cache, decompose
+from registry.audits.bases.cache import BaseCache, BaseWeight
+from registry.audits.bases.relating import COSINE, TOP, relate_full, relate_low_rank
 from registry.formats.safetensors import dump_header, lay_out
 
 if TYPE_CHECKING:

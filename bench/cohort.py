@@ -20,9 +20,9 @@ import torch
 
 from bench.tiny_adapters import LAYERS, RANK, Base, Recipe, payload_of
 from registry.audits.audit import AuditSubject
+from registry.audits.cohorts.features import as_text, features_of_subject
+from registry.audits.cohorts.intervals import clopper_pearson
 from registry.audits.context import AuditContext, PeerGroup
-from registry.audits.features import as_text, features_of_subject
-from registry.audits.intervals import clopper_pearson
 from registry.audits.weights.spectral_outlier import SpectralOutlierAudit
 from registry.formats.findings import Verdict
 

@@ -36,6 +36,7 @@ from daemon.pipeline.withdrawal import keep_head_fresh, keep_status_fresh, recal
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
 from daemon.scan import Candidate, Intermediates, Readiness, WatchRules
+from daemon.settings import load_policy
 from daemon.standing import (
     DAEMON,
     Teller,
@@ -46,11 +47,9 @@ from daemon.standing import (
 )
 from daemon.systemd import WATCHDOG_SECONDS, notify
 from daemon.watcher import Presence, Watcher
-from registry.audits.catalog import find_specs
 from registry.audits.pool import AuditPool
 from registry.durable import remove_leftovers
-from registry.errors import LorasealError, PartlyDoneError, naming
-from registry.policy import Policy, default_policy, parse_policy
+from registry.errors import LorasealError, PartlyDoneError
 from registry.provenance.database import create_database
 from registry.provenance.events import Heartbeat, beat
 from registry.provenance.ledger import explained
@@ -318,24 +317,6 @@ def open_service(settings: Settings, paths: RegistryPaths) -> Iterator[Service]:
         reconcile(shop)
         watchers = tuple(watcher_of(shop, watch) for watch in settings.watch)
         yield Service(shop, watchers, since)
-
-
-def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
-    """Return the policy in force: the settings' file (relative to theirs), else the default.
-
-    Raises:
-        FormatError: not a policy.
-        UsageError: it requires an audit that there is not.
-        OSError: the file cannot be read.
-    """
-    if settings.policy is None:
-        return default_policy()
-    path = paths.settings.parent / settings.policy
-    with naming(path):
-        policy = parse_policy(path.read_bytes())
-    # Now, not when the first artifact comes: it would wait for an audit that there is not.
-    find_specs(policy.rules)
-    return policy
 
 
 def _sweep(custody: Custody) -> None:

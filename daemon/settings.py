@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from registry.errors import UsageError
+from registry.audits.catalog import find_specs
+from registry.errors import UsageError, naming
 from registry.limits import AUDIT_DEVICE_BYTES
+from registry.policy import Policy, default_policy, parse_policy
 from registry.settings import REGISTRY_NAME, RegistryPaths, find_settings, load_paths
 from signal_bridge.settings import ChannelSettings, parse_channels
 
@@ -226,3 +228,21 @@ def _in_words(place: list[str], row: ErrorDetails) -> tuple[str, str]:
     near = difflib.get_close_matches(place[-1], list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
     return f"{'.'.join(place)}: no such setting", hint
+
+
+def load_policy(settings: Settings, paths: RegistryPaths) -> Policy:
+    """Return the policy in force: the settings' file (relative to theirs), else the default.
+
+    Raises:
+        FormatError: not a policy.
+        UsageError: it requires an audit that there is not.
+        OSError: the file cannot be read.
+    """
+    if settings.policy is None:
+        return default_policy()
+    path = paths.settings.parent / settings.policy
+    with naming(path):
+        policy = parse_policy(path.read_bytes())
+    # Now, not when the first artifact comes: it would wait for an audit that there is not.
+    find_specs(policy.rules)
+    return policy

@@ -119,7 +119,7 @@ def _decide(
     from daemon.engine import Outbox
     from daemon.jobs import QUEUES
     from daemon.pipeline.decide_step import plan_routes_in
-    from daemon.service import load_policy
+    from daemon.settings import load_policy
     from registry.formats.findings import Outcome
 
     outcome, reason, operator = ruling

@@ -11,7 +11,7 @@ from daemon.jobs import sources_of
 from daemon.tags import origin_tag, source_tag
 from registry.artifacts.inspection import headers_of
 from registry.attest import attest_verdict
-from registry.audits.cohort import cohort_of, facts_of
+from registry.audits.cohorts.cohort import cohort_of, facts_of
 from registry.errors import DeniedError
 from registry.formats.moments import to_text
 from registry.formats.predicates.intake import Intake, Mark, Rendition

@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from registry.audits.base_store import find_base
+from registry.audits.bases.store import find_base
 from registry.audits.context import peer_group
 from registry.audits.task import Lent
 from registry.errors import LorasealError

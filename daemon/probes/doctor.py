@@ -243,7 +243,7 @@ _LEVEL_OF = {
 
 def probe_policy(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
     """The policy parses."""
-    from daemon.service import load_policy
+    from daemon.settings import load_policy
 
     policy = load_policy(settings, paths)
     yield ok("policy", f"{policy.name}: requires {', '.join(policy.required)}")
@@ -251,7 +251,7 @@ def probe_policy(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
 
 def probe_bases(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
     """Every base model's cache that the settings name is there and readable."""
-    from registry.audits.base_store import find_base, read_facts
+    from registry.audits.bases.store import find_base, read_facts
     from registry.errors import LorasealError
 
     for family, name in sorted(settings.audit.bases.items()):

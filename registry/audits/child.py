@@ -56,7 +56,7 @@ _PRELOADED_TORCH = (
     "registry.audits.weights.hidden_payload",
     "registry.audits.weights.spectrum",
     "registry.audits.detailing",
-    "registry.audits.features",
+    "registry.audits.cohorts.features",
     "registry.fingerprints.index",
     "registry.fingerprints.sketching",
 )

@@ -35,8 +35,8 @@ def _modules(subject: AuditSubject) -> tuple[ModuleDetail, ...]:
 
 
 def _features(subject: AuditSubject) -> tuple[_Pairs, CohortPosition | None]:
-    from registry.audits.features import as_text, entries_of, features_of
-    from registry.audits.outlying import MIN_PEERS, compare, position_of, standing_of
+    from registry.audits.cohorts.features import as_text, entries_of, features_of
+    from registry.audits.cohorts.outlying import MIN_PEERS, compare, position_of, standing_of
 
     features = features_of(subject.spectra, subject.kinds, entries_of(subject.modules))
     shown = tuple((name, as_text(value)) for name, value in features)

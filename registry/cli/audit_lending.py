@@ -49,7 +49,7 @@ def rules_for(rules: tuple[str, ...], *, base: str | None, compare: bool) -> tup
 
 
 def _open_base(base: str, config: Path | None) -> int:
-    from registry.audits.base_store import SUFFIX, find_base, read_facts
+    from registry.audits.bases.store import SUFFIX, find_base, read_facts
     from registry.settings import load_paths
 
     is_file = os.sep in base or base.endswith(SUFFIX)
@@ -60,7 +60,7 @@ def _open_base(base: str, config: Path | None) -> int:
 
 def _peers(path: Path, task: AuditTask, config: Path | None) -> PeerGroup:
     from registry.artifacts.inspection import inspect_path
-    from registry.audits.cohort import cohort_of, facts_of
+    from registry.audits.cohorts.cohort import cohort_of, facts_of
     from registry.audits.context import peer_group
     from registry.audits.sealed_memory import map_memory
     from registry.cli.queries import open_ledger

@@ -13,8 +13,8 @@ from registry.cli.output import emit, followed, guarded, json_option, plain, say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registry.audits.base_building import BuiltBase
-    from registry.audits.base_store import StoredBase
+    from registry.audits.bases.building import BuiltBase
+    from registry.audits.bases.store import StoredBase
 
 ADD_SCHEMA = "loraseal/base-add.v1"
 LIST_SCHEMA = "loraseal/base-list.v1"
@@ -51,8 +51,8 @@ def add_command(
     takes minutes on a CPU for a small model and hours for a large one; an interrupted run leaves nothing
     and is done again.
     """
-    from registry.audits.base_building import build_base_cache, find_base_files
-    from registry.audits.base_store import base_path
+    from registry.audits.bases.building import build_base_cache, find_base_files
+    from registry.audits.bases.store import base_path
     from registry.durable import ensure_directory, refuse_existing
     from registry.settings import load_paths
 
@@ -75,7 +75,7 @@ def add_command(
 @guarded
 def list_command(config: Path | None, as_json: bool) -> None:
     """List the base models that there are caches of."""
-    from registry.audits.base_store import list_bases
+    from registry.audits.bases.store import list_bases
     from registry.settings import load_paths
 
     found = list_bases(load_paths(config).bases)
@@ -91,7 +91,7 @@ def list_command(config: Path | None, as_json: bool) -> None:
 @guarded
 def remove_command(name: str, config: Path | None, as_json: bool) -> None:
     """Remove the cache called NAME. The base model's own files are not touched."""
-    from registry.audits.base_store import remove_base
+    from registry.audits.bases.store import remove_base
     from registry.settings import load_paths
 
     size = remove_base(load_paths(config).bases, name)

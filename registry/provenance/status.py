@@ -23,6 +23,8 @@ from registry.provenance.subjects import open_text
 from registry.provenance.views import LedgerStatus, Need, StateCount
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from registry.provenance.ledger import Reader
 
 NEEDS_LISTED = 100
@@ -135,14 +137,7 @@ def _renditions(reader: Reader) -> tuple[Need, ...]:
         .limit(NEEDS_LISTED)
     )
     return tuple(
-        Need(
-            kind=f"rendition {row.state}",
-            id=row.artifact_id,
-            name=artifact_name(reader, row.artifact_id),
-            reason=row.reason or "",
-            what_to_do=_RENDITION_ADVICE[OrderState(row.state)],
-            since=to_text(row.moved_at),
-        )
+        _order_need(reader, "rendition", row.artifact_id, row, _RENDITION_ADVICE)
         for row in rows.all()
     )
 
@@ -155,15 +150,24 @@ def _marks(reader: Reader) -> tuple[Need, ...]:
         .limit(NEEDS_LISTED)
     )
     return tuple(
-        Need(
-            kind=f"marked copy {row.state}",
-            id=row.source_id,
-            name=artifact_name(reader, row.source_id),
-            reason=row.reason or "",
-            what_to_do=_MARK_ADVICE[OrderState(row.state)],
-            since=to_text(row.moved_at),
-        )
-        for row in rows.all()
+        _order_need(reader, "marked copy", row.source_id, row, _MARK_ADVICE) for row in rows.all()
+    )
+
+
+def _order_need(
+    reader: Reader,
+    what: str,
+    artifact_id: str,
+    row: RenditionOrderRow | MarkRow,
+    advice: Mapping[OrderState, str],
+) -> Need:
+    return Need(
+        kind=f"{what} {row.state}",
+        id=artifact_id,
+        name=artifact_name(reader, artifact_id),
+        reason=row.reason or "",
+        what_to_do=advice[OrderState(row.state)],
+        since=to_text(row.moved_at),
     )
 
 

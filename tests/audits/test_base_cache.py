@@ -12,15 +12,15 @@ torch = pytest.importorskip("torch")
 
 from registry.artifacts.classifying.geometry import Geometry  # noqa: E402
 from registry.artifacts.classifying.modules import AdapterModule  # noqa: E402
-from registry.audits.base_building import (  # noqa: E402 - needs torch
+from registry.audits.bases.building import (  # noqa: E402 - needs torch
     BaseFile,
     build_base_cache,
     decompose,
     find_base_files,
 )
-from registry.audits.base_cache import BaseCache, facts_in, read_cache_header  # noqa: E402
-from registry.audits.base_names import CANONICAL, Naming  # noqa: E402
-from registry.audits.base_store import base_path, find_base, list_bases, remove_base  # noqa: E402
+from registry.audits.bases.cache import BaseCache, facts_in, read_cache_header  # noqa: E402
+from registry.audits.bases.names import CANONICAL, Naming  # noqa: E402
+from registry.audits.bases.store import base_path, find_base, list_bases, remove_base  # noqa: E402
 from registry.errors import FormatError, LorasealError, NotFoundError, UsageError  # noqa: E402
 from registry.fingerprints.parts import CanonicalPart  # noqa: E402
 from registry.formats.safetensors import dump_header, lay_out  # noqa: E402

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from registry.artifacts.notes import PayloadForm  # noqa: E402 - needs torch
 from registry.audits.audit import AuditSubject  # noqa: E402
-from registry.audits.base_building import BaseFile, build_base_cache, decompose  # noqa: E402
-from registry.audits.base_cache import BaseWeight  # noqa: E402
-from registry.audits.base_names import CANONICAL, Naming  # noqa: E402
+from registry.audits.bases.building import BaseFile, build_base_cache, decompose  # noqa: E402
+from registry.audits.bases.cache import BaseWeight  # noqa: E402
+from registry.audits.bases.dora import effective_update, is_by_output  # noqa: E402
+from registry.audits.bases.names import CANONICAL, Naming  # noqa: E402
+from registry.audits.bases.relating import relate_full, relate_low_rank  # noqa: E402
+from registry.audits.bases.top_vectors import top_vectors  # noqa: E402
 from registry.audits.context import AuditContext  # noqa: E402
-from registry.audits.dora import effective_update, is_by_output  # noqa: E402
-from registry.audits.relating import relate_full, relate_low_rank  # noqa: E402
-from registry.audits.top_vectors import top_vectors  # noqa: E402
 from registry.audits.weights.base_relation import BaseRelationAudit  # noqa: E402
 from registry.errors import FormatError  # noqa: E402
 from registry.fingerprints.parts import CanonicalPart  # noqa: E402
@@ -218,7 +218,7 @@ def test_equal_values_are_said_not_to_be_told_apart_or_settled():
 
 
 def test_not_settled_directions_are_named_and_not_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("registry.audits.top_vectors._RESTARTS", 0)
+    monkeypatch.setattr("registry.audits.bases.top_vectors._RESTARTS", 0)
     weight = _spectral(300, 300)
     report = _run(
         _lora(_randn(300, 2) * 1e-3, _randn(2, 300)),

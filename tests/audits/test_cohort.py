@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from registry.artifacts.inspection import Surroundings, inspect_header_bytes
-from registry.audits.cohort import CohortFacts, cohort_of, facts_of, trainer_in
-from registry.audits.intervals import binomial_at_most, clopper_pearson
+from registry.audits.cohorts.cohort import CohortFacts, cohort_of, facts_of, trainer_in
+from registry.audits.cohorts.intervals import binomial_at_most, clopper_pearson
 from registry.formats.safetensors import parse_header
 from tests.sheet import header_bytes, rows
 from tests.weights_files import lora_bytes
@@ -119,7 +119,7 @@ def test_every_known_adapter_has_a_cohort_of_its_own_kind(fixture):
 def test_a_cohort_is_told_without_torch():
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['numpy'] = None\n"
-        "import registry.audits.cohort, registry.audits.intervals, registry.audits.base_store\n"
+        "import registry.audits.cohorts.cohort, registry.audits.cohorts.intervals, registry.audits.bases.store\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

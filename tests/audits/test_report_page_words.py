@@ -117,7 +117,7 @@ def test_both_languages_of_the_page_have_the_same_words_and_values():
 
 
 def test_every_feature_of_a_cohort_has_a_chinese_name(subject_of, lora):
-    features = pytest.importorskip("registry.audits.features")
+    features = pytest.importorskip("registry.audits.cohorts.features")
     subject = subject_of(lora(3))
     entries = features.entries_of(subject.modules)
     for name, _ in features.features_of(subject.spectra, subject.kinds, entries):

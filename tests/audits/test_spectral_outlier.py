@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from registry.audits.audit import AuditSubject  # noqa: E402 - needs torch
-from registry.audits.context import AuditContext, PeerGroup  # noqa: E402
-from registry.audits.features import SPREAD, as_text, features_of, features_of_subject  # noqa: E402
-from registry.audits.outlying import (  # noqa: E402
+from registry.audits.cohorts.features import SPREAD, as_text, features_of, features_of_subject  # noqa: E402
+from registry.audits.cohorts.outlying import (  # noqa: E402
     MIN_PEERS,
     compare,
     place_among,
@@ -22,6 +21,7 @@ from registry.audits.outlying import (  # noqa: E402
     shrunk_covariance,
     standing_of,
 )
+from registry.audits.context import AuditContext, PeerGroup  # noqa: E402
 from registry.audits.weights.spectral_outlier import SpectralOutlierAudit  # noqa: E402
 from registry.formats.findings import Verdict  # noqa: E402
 from registry.updates.spectra import ModuleSpectrum  # noqa: E402

@@ -28,8 +28,7 @@ from daemon.pipeline.sighting import note_sighting
 from daemon.pipeline.workshop import Workshop
 from daemon.routes import open_channels
 from daemon.scan import Candidate, Intermediates, Readiness, WatchRules, scan
-from daemon.service import load_policy
-from daemon.settings import load_settings
+from daemon.settings import load_policy, load_settings
 from registry.audits.runner import AuditWorker
 from registry.formats.moments import parse_moment
 from registry.provenance.candidates import get_candidate

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from registry.audits.base_cache import BaseCache
-from registry.audits.base_names import CANONICAL
-from registry.audits.dora import effective_update, is_by_output
-from registry.audits.relating import COSINE, TOP, relate_full, relate_low_rank
+from registry.audits.bases.cache import BaseCache
+from registry.audits.bases.dora import effective_update, is_by_output
+from registry.audits.bases.names import CANONICAL
+from registry.audits.bases.relating import COSINE, TOP, relate_full, relate_low_rank
 from registry.audits.reporting import build_report
 from registry.errors import FormatError
 from registry.formats.findings import Coverage, Finding, Verdict
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from registry.audits.audit import AuditSubject
-    from registry.audits.base_cache import BaseWeight
-    from registry.audits.base_names import Naming
-    from registry.audits.relating import Relation
+    from registry.audits.bases.cache import BaseWeight
+    from registry.audits.bases.names import Naming
+    from registry.audits.bases.relating import Relation
     from registry.fingerprints.parts import CanonicalPart
     from registry.formats.findings import AuditReport
     from registry.updates.files import LocatedModule

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.audits.context import PeerGroup
-from registry.audits.features import as_text, entries_of, features_of, numbers_of
-from registry.audits.outlying import (
+from registry.audits.cohorts.features import as_text, entries_of, features_of, numbers_of
+from registry.audits.cohorts.outlying import (
     MAX_PEERS,
     MIN_PEERS,
     Z_FEATURES,
@@ -21,6 +20,7 @@ from registry.audits.outlying import (
     p_limit,
     standing_of,
 )
+from registry.audits.context import PeerGroup
 from registry.audits.reporting import build_report
 from registry.formats.findings import Coverage, Finding, Verdict
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registry.audits.audit import AuditSubject
-    from registry.audits.outlying import Comparison, Standing
+    from registry.audits.cohorts.outlying import Comparison, Standing
     from registry.formats.findings import AuditReport
 
 RULE = "spectral_outlier"

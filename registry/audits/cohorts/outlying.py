@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
+from registry.audits.cohorts.features import as_text
+from registry.audits.cohorts.intervals import clopper_pearson
 from registry.audits.context import PeerGroup
 from registry.audits.details import CohortPosition, FeaturePosition
-from registry.audits.features import as_text
-from registry.audits.intervals import clopper_pearson
 
 MIN_PEERS = 50
 MAX_PEERS = 1000  # more rows cost time and say no more; the group's first ones count

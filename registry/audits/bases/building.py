@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from registry.artifacts.reading import SourceChangedError, open_source
-from registry.audits import base_cache
-from registry.audits.base_names import (
+from registry.audits.bases import cache as base_cache
+from registry.audits.bases.names import (
     CANONICAL,
     COMPONENTS,
     BaseLayer,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.artifacts.reading import Source
-    from registry.audits.base_names import Naming
+    from registry.audits.bases.names import Naming
     from registry.formats.safetensors import SafetensorsHeader
 
 MAX_SIDE = 8192  # the smaller side of a weight; the cost grows with its cube

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.audits.top_vectors import TopVectors, top_vectors
+from registry.audits.bases.top_vectors import TopVectors, top_vectors
 from registry.errors import FormatError
 from registry.updates.factors import LowRank
 from registry.updates.values import singular_values
 
 if TYPE_CHECKING:
-    from registry.audits.base_cache import BaseWeight
+    from registry.audits.bases.cache import BaseWeight
 
 TOP = 10
 COSINE = 0.5

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.artifacts.reading import open_source
-from registry.audits.base_cache import facts_in, read_cache_header
+from registry.audits.bases.cache import facts_in, read_cache_header
 from registry.durable import remove_durably
 from registry.errors import FormatError, NotFoundError, UsageError, naming
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registry.audits.base_cache import BaseFacts
+    from registry.audits.bases.cache import BaseFacts
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 SUFFIX = ".safetensors"
