@@ -17,6 +17,8 @@ BENCHES = (
     "audits",
     "beside_training",
     "gpu_audit",
+    "sketches",
+    "marks",
     "tracing",
     "pipeline",
     "hostile_writers",
