@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from bench import sketch_rig as rig
-from registry.fingerprints.index import CODE_BYTES, PAGE_BYTES, PAGE_CODES, code_of, search
+from registry.fingerprints.code_pages import CODE_BYTES, PAGE_BYTES, PAGE_CODES
+from registry.fingerprints.index import code_of, search
 from registry.fingerprints.match import Kinship, compare, similarity
 from registry.fingerprints.merges import decompose, decompose_among
 from registry.fingerprints.sketch import K, Sketch, build_sketch, parse_sketch

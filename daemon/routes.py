@@ -78,6 +78,17 @@ def marks_wished(settings: Settings, reader: Reader, artifact_id: str) -> tuple[
     return tuple(dict.fromkeys(recipient.id for route, recipient in served if route.mark))
 
 
+def gets_marked(settings: Settings, reader: Reader, reference: str) -> bool:
+    """Return whether every route to a recipient sends marked copies, and there is one."""
+    person = find_recipient(reader, reference)
+    marks = []
+    for route in settings.route:
+        with contextlib.suppress(NotFoundError):
+            if find_recipient(reader, route.to).id == person.id:
+                marks.append(route.mark)
+    return bool(marks) and all(marks)
+
+
 def mark_fits(mark: MarkOrder | None, recipient: Recipient) -> bool:
     """Return whether a recipient may get what bears this mark: nobody else's."""
     return mark is None or mark.recipient_id == recipient.id

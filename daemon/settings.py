@@ -6,6 +6,7 @@ The environment overrides the file: `LORASEAL_AUDIT__WALL_SECONDS=60`.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import tomllib
 from pathlib import Path
@@ -69,6 +70,18 @@ class RouteSettings(_Strict):
     rendition: Literal["original", "public"] = "original"
     intermediates: bool = False
     mark: bool = False
+
+
+def _one_kind_each(routes: tuple[RouteSettings, ...]) -> tuple[RouteSettings, ...]:
+    """Refuse routes that send one recipient marked and unmarked files: their difference is the mark."""
+    for one, other in itertools.combinations(routes, 2):
+        apart = None not in (one.watch, other.watch) and one.watch != other.watch
+        if one.to.casefold() == other.to.casefold() and one.mark is not other.mark and not apart:
+            raise ValueError(
+                "two routes send one recipient marked and unmarked files, and whoever has both has the "
+                "mark: set mark on both, or on none"
+            )
+    return routes
 
 
 class PublicSettings(_Strict):
@@ -174,7 +187,7 @@ class Settings(BaseSettings):
     policy: Path | None = None
     scan_seconds: float = Field(default=30.0, ge=0.5, le=3600)
     watch: tuple[WatchSettings, ...] = ()
-    route: tuple[RouteSettings, ...] = ()
+    route: Annotated[tuple[RouteSettings, ...], AfterValidator(_one_kind_each)] = ()
     public: PublicSettings = PublicSettings()
     channel: dict[str, dict[str, str | int | bool]] = Field(default_factory=dict, repr=False)
     audit: AuditSettings = AuditSettings()

@@ -199,12 +199,14 @@ def revoke_command(
 def _target(custody: Custody, reference: str, *, is_delivery: bool) -> tuple[str, int]:
     from registry.provenance.deliveries import deliveries_of, find_delivery
     from registry.provenance.find import find_artifact
+    from registry.provenance.marks import marks_made_of
 
     with custody.ledger.reading() as reader:
         if is_delivery:
             return find_delivery(reader, reference).id, 1
         target = find_artifact(reader, reference)
-        return target, len(deliveries_of(reader, target))
+        copies = [mark.made_id for mark in marks_made_of(reader, target) if mark.made_id]
+        return target, sum(len(deliveries_of(reader, each)) for each in (target, *copies))
 
 
 def _say_copies(custody: Custody, artifact_id: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.custody.holder import Custody
     from registry.provenance.deliveries import NewDelivery
     from registry.provenance.ledger import Reader
+    from registry.provenance.marks import MarkOrder
     from registry.sealing.signing import SigningKey
 
 
@@ -27,6 +28,7 @@ class Wish:
     name: str
     channel: str
     again: bool
+    unmarked: bool
 
 
 @click.command("deliver")
@@ -34,6 +36,9 @@ class Wish:
 @click.option("--to", "name", required=True, help="Name of an enrolled recipient.")
 @click.option("--by", "channel", required=True, help="Channel, as the settings name it.")
 @click.option("--again", is_flag=True, help="A repeat, although it was delivered before.")
+@click.option(
+    "--unmarked", is_flag=True, help="Without a mark, to one whose routes send marked copies only."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 @click.option(
     "--passphrase-file", type=click.Path(path_type=Path), help="Passphrase of the operator's key."
@@ -46,6 +51,7 @@ def deliver_command(
     name: str,
     channel: str,
     again: bool,
+    unmarked: bool,
     dry_run: bool,
     passphrase_file: Path | None,
     config: Path | None,
@@ -54,14 +60,17 @@ def deliver_command(
     """Deliver a released artifact to one recipient; the order is signed by the operator's key."""
     from daemon.cli.deciding import read_operator
     from daemon.custody.holder import open_custody
+    from daemon.routes import gets_marked
     from daemon.settings import load_settings
     from registry.errors import UsageError
 
     settings, paths = load_settings(config)
     if channel not in settings.channel:
         raise UsageError(f"no channel {channel!r} in the settings", hint="add a [channel] block")
-    wish = Wish(reference, name, channel, again)
     with open_custody(paths) as custody:
+        with custody.ledger.reading() as reader:
+            unmarked = unmarked or not gets_marked(settings, reader, name)
+        wish = Wish(reference, name, channel, again, unmarked)
         if dry_run:
             with custody.ledger.reading() as reader:
                 new, repeated = _wished(reader, wish), None
@@ -85,6 +94,7 @@ def _wished(reader: Reader, wish: Wish) -> NewDelivery:
     from registry.provenance.artifacts import get_artifact
     from registry.provenance.deliveries import NewDelivery, deliveries_of
     from registry.provenance.find import find_artifact
+    from registry.provenance.marks import mark_of
     from registry.provenance.recipients import find_recipient
     from registry.provenance.states import ArtifactState
 
@@ -99,6 +109,7 @@ def _wished(reader: Reader, wish: Wish) -> NewDelivery:
             if artifact.state is ArtifactState.HELD
             else "what was rejected, revoked or set aside is not delivered; let it be taken in anew",
         )
+    _refuse_wrong_copy(mark_of(reader, artifact.id), person.id, wish)
     if before and not wish.again:
         raise UsageError(
             f"delivery {before[-1].id[:12]} of it is {before[-1].state.value} already",
@@ -111,6 +122,21 @@ def _wished(reader: Reader, wish: Wish) -> NewDelivery:
         channel=wish.channel,
         ordinal=max((row.ordinal for row in before), default=0) + 1,
     )
+
+
+def _refuse_wrong_copy(mark: MarkOrder | None, recipient_id: str, wish: Wish) -> None:
+    from registry.errors import DeniedError, UsageError
+
+    if mark is not None and mark.recipient_id != recipient_id:
+        raise DeniedError(
+            "this copy bears the mark of another recipient",
+            hint=f"deliver artifact {mark.source_id[:12]}, which it was made of",
+        )
+    if mark is None and not wish.unmarked:
+        raise UsageError(
+            "their routes send marked copies only, and this is none",
+            hint="find their copy with loraseal ls, or add --unmarked; whoever has both has the mark",
+        )
 
 
 def plan_wish(custody: Custody, wish: Wish, operator: SigningKey) -> tuple[NewDelivery, str | None]:
@@ -187,6 +213,11 @@ def _renderable(reader: Reader, reference: str) -> str:
     artifact = get_artifact(reader, find_artifact(reader, reference))
     if artifact.rendition is Rendition.PUBLIC:
         raise DeniedError(f"artifact {artifact.id[:12]} is a public rendition itself")
+    if artifact.rendition is Rendition.MARKED:
+        raise DeniedError(
+            f"artifact {artifact.id[:12]} is one recipient's marked copy",
+            hint="render the artifact that it was made of",
+        )
     if artifact.state is not ArtifactState.RELEASED:
         raise DeniedError(
             f"artifact {artifact.id[:12]} is {artifact.state.value}, expected released",

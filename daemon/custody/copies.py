@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 _NOT_RECEIVED = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
 
 
-def hold_copy(decision: Decision, copies: Sequence[Artifact]) -> Decision:
-    """Return `decision`, held instead of released if a copy of the artifact was withdrawn.
+def hold_copy(
+    decision: Decision, copies: Sequence[Artifact], sources: Sequence[Artifact] = ()
+) -> Decision:
+    """Return `decision`, held instead of released if a copy or a source of the artifact was withdrawn.
 
-    The name is part of an artifact's id: without this, renaming a revoked file would release it.
+    The name is part of an artifact's id: without this, renaming a revoked file would release it. A marked
+    copy has other tensors than its source, so that is asked by name.
     """
+    related = [("same content as", copy) for copy in copies]
+    related += [("made of", source) for source in sources]
     reasons = tuple(
-        f"same content as artifact {copy.id[:12]}, which was {copy.state.value.replace('_', ' ')}"
-        for copy in copies
-        if copy.state in WITHDRAWN
+        f"{how} artifact {other.id[:12]}, which was {other.state.value.replace('_', ' ')}"
+        for how, other in related
+        if other.state in WITHDRAWN
     )
     if not reasons or decision.outcome is Outcome.REJECTED:
         return decision

@@ -24,6 +24,7 @@ from registry.formats.predicates.verdict import VerdictStatement
 from registry.policy import decide, used_waivers
 from registry.provenance.artifacts import get_artifact, move_artifact
 from registry.provenance.copies import copies_of
+from registry.provenance.marks import content_sources
 from registry.provenance.moves import Move
 from registry.provenance.reports import reports_of
 from registry.provenance.statements import statements_of
@@ -91,7 +92,9 @@ def decide_by_policy(
     refuse_second_release(tx, artifact_id)
     verdicts = signed_verdicts(custody, tx, artifact_id)
     reports = _reports(tx, artifact_id, verdicts)
-    decision = hold_copy(decide(policy, reports, now=now), copies_of(tx, artifact_id))
+    sources = [get_artifact(tx, source) for source in content_sources(tx, artifact_id)]
+    judged = decide(policy, reports, now=now)
+    decision = hold_copy(judged, copies_of(tx, artifact_id), sources)
     relied_on = tuple(
         item.envelope for item in verdicts if item.signed.predicate.rule in decision.relied_on
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from daemon.custody.evidence import PLANTED, evidence_for
 from daemon.custody.holder import About, keep_statement
-from daemon.custody.marks import require_own_copy
+from daemon.custody.marks import require_good_source, require_own_copy
 from daemon.custody.orders import require_order
 from daemon.custody.receipts import file_key_of
 from daemon.custody.records import payload_of
@@ -172,8 +172,10 @@ def _approve(custody: Custody, rules: Rules, reader: Reader, delivery_id: str) -
     chain = verify_chain(found.evidence, custody.keyring.keyset, terms=terms)
     found.check(chain)
     require_order(custody, reader, (delivery, chain), rules.wished)
-    require_own_copy(
-        custody.keyring, chain.release.intake.predicate, chain.enrolment.predicate.recipient_id
+    intake = chain.release.intake.predicate
+    require_own_copy(custody.keyring, intake, chain.enrolment.predicate.recipient_id)
+    require_good_source(
+        custody.keyring, reader, intake, revoked_ids(found.evidence, custody.keyring.keyset)
     )
     _, form = payload_of(reader, delivery.artifact_id)
     return _Approved(

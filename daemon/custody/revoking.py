@@ -12,6 +12,7 @@ from registry.formats.predicates.revocation import Revocation
 from registry.formats.status_list import StatusState
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.deliveries import get_delivery, move_delivery
+from registry.provenance.marks import marks_made_of
 from registry.provenance.moves import Move
 from registry.provenance.revocations import (
     ArtifactRevocation,
@@ -32,19 +33,26 @@ if TYPE_CHECKING:
 def withdraw_artifact(
     custody: Custody, artifact_id: str, reason_code: str, operator: SigningKey, now: datetime
 ) -> tuple[str, ...]:
-    """Revoke an artifact with all its releases and deliveries; return the status ids that are news.
+    """Revoke an artifact, its marked copies, and all their releases and deliveries.
+
+    Returns the status ids that are news. Marked copies go with what they were made of: they are the same
+    adapter, and often the only form of it that was delivered.
 
     Raises:
         NotFoundError: no such artifact.
     """
-    statement = Revocation(
-        artifact_id=artifact_id, status_id=None, reason_code=reason_code, at=to_text(now)
-    )
+    news: list[str] = []
     with custody.ledger.transaction() as tx:
         get_artifact(tx, artifact_id)
-        envelope = log_statement(tx, statement, operator, About(artifact_id=artifact_id))
-        digest = envelope.statement_digest.value
-        return revoke_artifact(tx, ArtifactRevocation(artifact_id, reason_code, digest, now))
+        copies = [mark.made_id for mark in marks_made_of(tx, artifact_id) if mark.made_id]
+        for target in (artifact_id, *copies):
+            statement = Revocation(
+                artifact_id=target, status_id=None, reason_code=reason_code, at=to_text(now)
+            )
+            envelope = log_statement(tx, statement, operator, About(artifact_id=target))
+            digest = envelope.statement_digest.value
+            news += revoke_artifact(tx, ArtifactRevocation(target, reason_code, digest, now))
+    return tuple(news)
 
 
 def withdraw_delivery(

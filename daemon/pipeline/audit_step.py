@@ -20,6 +20,7 @@ from registry.provenance.states import ArtifactState
 
 if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
+    from daemon.settings import AuditSettings
     from registry.audits.task import AuditRun
 
 
@@ -61,14 +62,18 @@ def _run(shop: Workshop, artifact_id: str) -> AuditRun:
             wanted=frozenset({Wanted.FEATURES, Wanted.SKETCH}),
             deterministic=settings.deterministic,
         )
-        limits = AuditLimits(
-            wall_seconds=settings.wall_seconds,
-            cpu_seconds=int(settings.wall_seconds * (os.cpu_count() or 1)),
-            rss_bytes=settings.memory_bytes,
-            threads=settings.threads,
-            device_bytes=settings.gpu_memory_bytes,
-        )
-        return shop.audits.audit(task, limits)
+        return shop.audits.audit(task, audit_limits(settings))
+
+
+def audit_limits(settings: AuditSettings) -> AuditLimits:
+    """Return the bounds that the settings put on one child."""
+    return AuditLimits(
+        wall_seconds=settings.wall_seconds,
+        cpu_seconds=int(settings.wall_seconds * (os.cpu_count() or 1)),
+        rss_bytes=settings.memory_bytes,
+        threads=settings.threads,
+        device_bytes=settings.gpu_memory_bytes,
+    )
 
 
 def _count_death(shop: Workshop, artifact_id: str, death: ChildDeath) -> str:

@@ -14,6 +14,7 @@ from registry.audits.bases.store import find_base
 from registry.audits.context import peer_group
 from registry.audits.task import Lent
 from registry.errors import LorasealError
+from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.cohorts import keep_features, peers_of
 from registry.provenance.events import NewEvent, note_event
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from registry.audits.context import PeerGroup
     from registry.audits.details import AuditDetails
     from registry.provenance.ledger import Reader, Transaction
+
+
+_MADE_OF_OTHERS = frozenset({Rendition.PUBLIC, Rendition.MARKED})
 
 
 @contextlib.contextmanager
@@ -45,7 +49,13 @@ def lend(shop: Workshop, artifact_id: str) -> Iterator[Lent]:
 
 
 def keep_details(tx: Transaction, artifact_id: str, details: AuditDetails, now: datetime) -> None:
-    """Keep the features and the sketch of an artifact; without them it is found by its bytes only."""
+    """Keep the features and the sketch of an artifact; without them it is found by its bytes only.
+
+    Of a public form or a marked copy nothing is kept: it is its original once more, and likeness must
+    not name the recipient of one copy where only a mark can.
+    """
+    if get_artifact(tx, artifact_id).rendition in _MADE_OF_OTHERS:
+        return
     keep_features(tx, artifact_id, details.features)
     if details.sketch:
         keep_sketch(tx, artifact_id, NewSketch(details.sketch, details.code), now)

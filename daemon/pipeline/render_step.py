@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from daemon.pipeline.workshop import Workshop
     from registry.artifacts.notes import IntakeResult
     from registry.artifacts.scrubbing.files import OriginalHeader
+    from registry.provenance.artifacts import Artifact
     from registry.provenance.renditions import RenditionOrder
 
-_ID_DIGITS = 32
 _NOTHING_TO_DO = (
     "its header tells nothing that a public rendition would leave out: route the original instead"
 )
@@ -47,15 +47,15 @@ def render(shop: Workshop, artifact_id: str) -> str:
     """
     with shop.ledger.reading() as reader:
         order = find_order(reader, artifact_id, Rendition.PUBLIC)
-        state = get_artifact(reader, artifact_id).state
+        artifact = get_artifact(reader, artifact_id)
     if order is None:
         return "nothing to do"
     if order.state is not OrderState.ORDERED:
         # Perhaps a run was killed after it had recorded the rendition: what it left goes now.
         shop.custody.vault.forget(_filed(artifact_id))
         return "nothing to do"
-    if state is not ArtifactState.RELEASED:
-        return _fail(shop, order, f"the artifact is {state.value}, no longer released")
+    if objection := _objection(artifact):
+        return _fail(shop, order, objection)
     try:
         result = _made(shop, artifact_id)
     except FormatError as error:
@@ -64,6 +64,15 @@ def render(shop: Workshop, artifact_id: str) -> str:
         drop_extra(shop, _filed(order.artifact_id), result)
         return _fail(shop, order, _NOTHING_TO_DO)
     return _record(shop, order, result)
+
+
+def _objection(artifact: Artifact) -> str:
+    if artifact.rendition is Rendition.MARKED:
+        # Its public form would bear the mark, and say nothing of it.
+        return "the artifact is one recipient's marked copy"
+    if artifact.state is not ArtifactState.RELEASED:
+        return f"the artifact is {artifact.state.value}, no longer released"
+    return ""
 
 
 def rules_of(shop: Workshop) -> ScrubRules:

@@ -67,8 +67,7 @@ def probe_packages(settings: Settings, _paths: RegistryPaths) -> Iterator[Answer
             "pip install 'loraseal[audit]'",
         )
     else:
-        devices = ", ".join(settings.audit.workers)
-        yield ok("torch", f"{importlib.metadata.version('torch')}, audits on {devices}")
+        yield from _devices(settings)
 
 
 def probe_state(_settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:
@@ -239,6 +238,23 @@ _LEVEL_OF = {
     Health.UNAVAILABLE: Level.PROBLEM,
     Health.NEEDS_PERSON: Level.PROBLEM,
 }
+
+
+def _devices(settings: Settings) -> Iterator[Answer]:
+    """Start a worker on each device that is no CPU: whether there is one is known to torch only."""
+    from registry.audits.runner import AuditWorker, WorkerOptions, uses_cpu
+    from registry.errors import LorasealError
+
+    devices = ", ".join(settings.audit.workers)
+    yield ok("torch", f"{importlib.metadata.version('torch')}, audits on {devices}")
+    for device in settings.audit.workers:
+        if not uses_cpu(device):
+            try:
+                with AuditWorker(WorkerOptions(device)):
+                    yield ok("device", device)
+            except LorasealError as error:
+                advice = error.hint or "set [audit] device"
+                yield Answer("device", Level.PROBLEM, str(error), advice)
 
 
 def probe_policy(settings: Settings, paths: RegistryPaths) -> Iterator[Answer]:

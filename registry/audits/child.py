@@ -1,6 +1,6 @@
 """The audit processes: a worker that imports torch once, and a fresh fork of it per payload.
 
-The worker never reads a payload; it forks and waits. A child sees one artifact, no key, no network,
+The worker never reads a payload; it forks and waits. A child sees one artifact, no network, no key but those for sketches and one mark,
 writes its reports to one pipe, one canonical JSON object a line, and ends. `runner.py` is the other
 side and starts the worker.
 """
@@ -109,13 +109,21 @@ def main(control: int, *, code: Sequence[str], accelerator: bool, gives_way: boo
     channel = socket.socket(fileno=control)
     reach = Reach(tuple(code), accelerator)
     torch = _preload()
+    has_accelerator = accelerator and bool(torch) and _has_accelerator()
     priority = give_way() if gives_way else "normal"
     confinement = {**confine_worker(reach), "priority": priority}
-    send_message(channel, {"ready": torch, "confinement": confinement})
+    send_message(
+        channel, {"ready": torch, "confinement": confinement, "accelerator": has_accelerator}
+    )
     with contextlib.suppress(WorkerGoneError):
         while True:
             message, descriptors = receive_message(channel)
             _serve(channel, reach, message, descriptors)
+
+
+def _has_accelerator() -> bool:
+    """Return whether torch sees a GPU; asked in a way (NVML) that leaves a fork able to use it."""
+    return bool(importlib.import_module("torch").cuda.is_available())
 
 
 def _preload() -> str:
@@ -236,7 +244,11 @@ def _set_threads(job: _Job) -> None:
 def _subject(job: _Job, given: _Given) -> AuditSubject:
     from registry.updates.payload import read_payload
 
-    peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
+    try:
+        peers, key = lent_from_bytes(bytes(map_memory(given.lent)))
+    except FormatError:
+        # A ledger that was changed by hand is no fault of the payload: its audits go on without.
+        peers, key = None, None
     base = None if given.other is None else map_own_file(given.other)
     payload = read_payload(map_memory(given.payload), job.form, job.name)
     return AuditSubject(

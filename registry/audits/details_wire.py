@@ -186,7 +186,7 @@ def _feature(value: Json) -> FeaturePosition:
 def _pair(value: Json) -> tuple[str, str]:
     match value:
         case [str() as name, str() as number] if 0 < len(name) <= AUDIT_DETAIL_NAME_CHARS:
-            return _printable(name, "a feature's name"), _number(number, may_lack=True)
+            return _printable(name, "a feature's name"), _number(number, may_lack=False)
         case _:
             raise FormatError("a feature is not a name and a number")
 

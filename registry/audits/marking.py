@@ -6,6 +6,7 @@ that is no factor is compared with the original; what it says of a suspect is bo
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 from registry.artifacts.notes import PayloadForm
 from registry.audits.reporting import clean_text
 from registry.audits.sealed_memory import close_memory, copy_memory, map_memory, seal_memory
-from registry.audits.task import AuditLimits
-from registry.errors import FormatError, LorasealError
+from registry.audits.task import AuditLimits, DeathCause
+from registry.errors import BusyError, FormatError, LorasealError
 from registry.fingerprints.marks.checking import verify_only_factors
 from registry.formats.canonical import dump_canonical, parse_canonical
 from registry.formats.fields import Fields
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
         def hear(self, request: Message, descriptors: Sequence[int], limits: AuditLimits) -> Heard:
             """Return the words of a child that did what `request` says."""
             ...
+
+
+_LARGEST_Z = 1e6
+
+
+class ChildDiedError(LorasealError):
+    """The process that read the payload died; who asked for it counts how often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +96,28 @@ class Evidence:
     seeds: tuple[bytes, ...] = field(default=(), repr=False)
 
 
-def make_marked(ears: Ears, payload: int, form: PayloadForm, name: str, seed: bytes) -> MarkedCopy:
+def make_marked(
+    ears: Ears,
+    payload: int,
+    what: tuple[PayloadForm, str],
+    seed: bytes,
+    limits: AuditLimits | None = None,
+) -> MarkedCopy:
     """Return a copy of the payload behind the descriptor `payload`, marked by `seed`.
+
+    `what` is its form and its name.
 
     Raises:
         FormatError: the payload cannot carry a mark.
         ContentMismatchError: the child changed what is no factor.
-        LorasealError: the child died, or did not keep its protocol.
+        ChildDiedError: the child died.
+        BusyError: its worker ended; try again.
     """
+    form, name = what
     target = copy_memory(payload)
     try:
         request: Message = {"work": "mark", "form": form.value, "name": name}
-        line = _one_line(ears, request, (target,), (seed,))
+        line = _one_line(ears, request, (target,), (seed,), limits)
         fields = Fields.of(Fields.of(line, "words of the child").member("marked"), "marked copy")
         fields.exactly("version", "modules", "left", "chips", "cosine", "largest_change")
         copy = MarkedCopy(
@@ -153,15 +171,18 @@ def _one_line(
     request: Message,
     payloads: tuple[int, ...],
     seeds: tuple[bytes, ...],
+    limits: AuditLimits | None = None,
 ) -> Json:
     hexadecimal: list[Json] = [seed.hex() for seed in seeds]
     lent = seal_memory([dump_canonical({"seeds": hexadecimal})])
     try:
-        heard = ears.hear(request, (payloads[0], lent, *payloads[1:]), AuditLimits())
+        heard = ears.hear(request, (payloads[0], lent, *payloads[1:]), limits or AuditLimits())
     finally:
         os.close(lent)
     if heard.death is not None:
-        raise LorasealError(
+        if heard.death.cause is DeathCause.WORKER:
+            raise BusyError("the audit worker ended; the work is taken up again")
+        raise ChildDiedError(
             f"the process that reads payloads did not finish: {heard.death.detail}",
             hint="try again; a file that ends it every time is hostile",
         )
@@ -189,8 +210,12 @@ def _score(row: Json) -> SeedScore:
     match row:
         case [str() as spread, str() as gauge, str() as correlation]:
             try:
-                return SeedScore(float(spread), float(gauge), float(correlation))
+                numbers = float(spread), float(gauge), float(correlation)
             except ValueError as error:
                 raise FormatError("a score of the child is no number") from error
+            # A z is at most the root of the numbers that were compared, which no file has that many of.
+            if not all(math.isfinite(number) and abs(number) < _LARGEST_Z for number in numbers):
+                raise FormatError("a score of the child is out of range")
+            return SeedScore(*numbers)
         case _:
             raise FormatError("a score of the child is not three numbers")

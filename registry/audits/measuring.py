@@ -36,17 +36,12 @@ def _modules(subject: AuditSubject) -> tuple[ModuleDetail, ...]:
 
 def _features(subject: AuditSubject) -> tuple[_Pairs, CohortPosition | None]:
     from registry.audits.cohorts.features import as_text, entries_of, features_of
-    from registry.audits.cohorts.outlying import MIN_PEERS, compare, position_of, standing_of
+    from registry.audits.cohorts.outlying import place_among
 
     features = features_of(subject.spectra, subject.kinds, entries_of(subject.modules))
     shown = tuple((name, as_text(value)) for name, value in features)
     group = subject.context.peers
-    if group is None or len(group.rows) < MIN_PEERS:
-        return shown, None
-    comparison = compare(group, features)
-    if not comparison.names:
-        return shown, None
-    return shown, position_of(group, standing_of(comparison))
+    return shown, None if group is None else place_among(group, features)
 
 
 def _sketch(subject: AuditSubject) -> tuple[bytes, bytes]:
@@ -57,4 +52,6 @@ def _sketch(subject: AuditSubject) -> tuple[bytes, bytes]:
     if key is None:
         return b"", b""
     sketch = make_sketch(subject.payload, subject.parts, key, subject.device)
+    if len(sketch) == 0:  # nothing can be compared with it
+        return b"", b""
     return sketch.to_bytes(), code_of(sketch)

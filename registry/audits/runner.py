@@ -24,7 +24,7 @@ from registry.audits.listening import Heard, listen
 from registry.audits.sealed_memory import seal_memory
 from registry.audits.task import AuditLimits, AuditRun, AuditTask, ChildDeath, DeathCause
 from registry.audits.verdicts import judge
-from registry.errors import LorasealError
+from registry.errors import LorasealError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,8 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "NVIDIA_TF32_OVERRIDE": "0",  # 10-bit mantissas lose the tail of a spectrum
 }
+# Whether there is a GPU is asked before the fork: the driver must not be started by that.
+_ACCELERATOR_FIXED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 _ACCELERATOR_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 
 
@@ -66,6 +68,11 @@ class WorkerOptions:
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
     gives_way: bool = False
+
+
+def uses_cpu(device: str) -> bool:
+    """Return whether a torch device (`cpu`, `cpu:1`, `cuda:0`) is no accelerator."""
+    return device.partition(":")[0] == "cpu"
 
 
 class AuditWorker:
@@ -197,6 +204,12 @@ class AuditWorker:
                 hint="run `loraseal doctor`, or `python -c 'import torch'` in the same environment",
             ) from error
         ours.settimeout(None)
+        if not uses_cpu(self._options.device) and not message["accelerator"]:
+            self._drop()
+            raise UsageError(
+                f"torch sees no GPU on this machine, and audits were to run on {self._options.device!r}",
+                hint="use the device cpu (--device, or [audit] device in the settings), or see nvidia-smi",
+            )
         confinement = message["confinement"]
         self._confinement = confinement if isinstance(confinement, dict) else {}
 
@@ -258,7 +271,7 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
                 *(path for path in paths if Path(path).name in _PACKAGE_FOLDERS),
                 *(spec.code for spec in plugins),
             ],
-            "accelerator": options.device != "cpu",
+            "accelerator": not uses_cpu(options.device),
             "gives_way": options.gives_way,
         },
     }
@@ -275,5 +288,7 @@ def _spawn(theirs: socket.socket, options: WorkerOptions) -> subprocess.Popen[by
 
 
 def _environment(options: WorkerOptions) -> dict[str, str]:
-    kept = () if options.device == "cpu" else _ACCELERATOR_ENVIRONMENT
-    return {**_ENVIRONMENT, **{name: os.environ[name] for name in kept if name in os.environ}}
+    if uses_cpu(options.device):
+        return _ENVIRONMENT
+    kept = {name: os.environ[name] for name in _ACCELERATOR_ENVIRONMENT if name in os.environ}
+    return {**_ENVIRONMENT, **_ACCELERATOR_FIXED, **kept}

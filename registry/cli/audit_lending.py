@@ -64,12 +64,15 @@ def _peers(path: Path, task: AuditTask, config: Path | None) -> PeerGroup:
     from registry.audits.context import peer_group
     from registry.audits.sealed_memory import map_memory
     from registry.cli.queries import open_ledger
+    from registry.fingerprints.exact import search_values
     from registry.provenance.cohorts import peers_in
+    from registry.provenance.tracing import trace
     from registry.updates.payload import read_payload
 
     files = read_payload(map_memory(task.payload), task.form, task.name).files
     headers = [file.header for file in files if file.header is not None]
     cohort = cohort_of(facts_of(inspect_path(path), headers))
     with open_ledger(config) as (ledger, _), ledger.reading() as reader:
-        found = peers_in(reader, cohort.label, cohort.digest)
+        own = [match.artifact.id for match in trace(reader, search_values(path)).matches]
+        found = peers_in(reader, cohort.label, cohort.digest, own)
     return peer_group(found.label, found.features)

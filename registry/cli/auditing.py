@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,15 @@ _SHOWN_FINDINGS = 8
 _CAVEAT = "These audits describe the weights; they do not show that an adapter is harmless."
 
 
+_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,2})?")
+
+
+def _device(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise click.BadParameter("expected cpu, cuda or cuda:N")
+    return value
+
+
 @click.command("audit")
 @click.argument("path", type=click.Path(path_type=Path, readable=False))
 @click.option(
@@ -35,7 +45,13 @@ _CAVEAT = "These audits describe the weights; they do not show that an adapter i
     multiple=True,
     help="Run only this audit (repeatable); default: all built-in.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Torch device for the weights.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    callback=_device,
+    help="Where the weights are computed with: cpu, cuda or cuda:N.",
+)
 @click.option(
     "--seconds", default=600.0, show_default=True, help="Time limit of the audit process."
 )
@@ -151,14 +167,22 @@ def exit_code(run: AuditRun) -> int:
     from registry.audits.audit import severity
     from registry.errors import DeniedError, InconclusiveError, LorasealError, ReviewNeededError
     from registry.formats.findings import Verdict
+    from registry.policy import default_policy
 
+    # Advisory audits need what is seldom at hand: that they saw too little is no verdict on the file.
+    advisory = default_policy().advisory
+    judged = [
+        report.verdict
+        for report in run.reports
+        if not (report.rule in advisory and report.verdict is Verdict.INCONCLUSIVE)
+    ]
     codes = {
         Verdict.FAIL: DeniedError.exit_code,
         Verdict.REVIEW: ReviewNeededError.exit_code,
         Verdict.INCONCLUSIVE: InconclusiveError.exit_code,
         Verdict.ERROR: LorasealError.exit_code,
     }
-    return codes.get(max((report.verdict for report in run.reports), key=severity), 0)
+    return codes.get(max(judged, key=severity, default=Verdict.PASS), 0)
 
 
 def _weights_of(folder: Path) -> list[str]:

@@ -53,13 +53,13 @@ def add_command(
     """
     from registry.audits.bases.building import build_base_cache, find_base_files
     from registry.audits.bases.store import base_path
-    from registry.durable import ensure_directory, refuse_existing
+    from registry.durable import ensure_directory
     from registry.settings import load_paths
 
     folder = load_paths(config).bases
     out = base_path(folder, name)
     if not replace:
-        refuse_existing(out)
+        _refuse_existing(out, name)
     files = [file for path in paths for file in find_base_files(followed(path))]
     ensure_directory(folder)
     started = time.monotonic()
@@ -67,6 +67,16 @@ def add_command(
     seconds = time.monotonic() - started
     payload = {**_added(built), "name": name, "seconds": round(seconds, 1)}
     emit(payload, as_json=as_json, human=_added_text(name, built, seconds))
+
+
+def _refuse_existing(out: Path, name: str) -> None:
+    from registry.errors import UsageError
+
+    if out.exists():
+        raise UsageError(
+            f"there is a base called {name!r} already",
+            hint="add --replace to make it anew, or choose another name",
+        )
 
 
 @base.command("list")

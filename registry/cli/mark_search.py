@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from registry.cli.queries import vault_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from registry.artifacts.notes import PayloadForm
     from registry.artifacts.vault import Vault
-    from registry.audits.marking import Ears
+    from registry.audits.marking import Ears, SuspectScores
     from registry.audits.task import AuditTask
     from registry.provenance.ledger import Reader
     from registry.provenance.marks import MarkOrder
@@ -49,8 +49,8 @@ def find_marked(
     found = []
     for source_id, orders in list(sources.items())[:_ORIGINALS]:
         with _original(reader, Vault(paths.vault), identity, source_id) as original:
-            found.append(_weigh(reader, ears, suspect, original, orders))
-    return tuple(found)
+            found.append((orders, _weigh(reader, ears, suspect, original, orders)))
+    return _judged(reader, found)
 
 
 def _weigh(
@@ -59,35 +59,50 @@ def _weigh(
     suspect: AuditTask,
     original: tuple[int, PayloadForm],
     orders: tuple[MarkOrder, ...],
-) -> MarkView:
+) -> SuspectScores:
     from registry.audits.marking import Evidence, weigh_suspect
-    from registry.fingerprints.marks.accuse import accuse
     from registry.provenance.marks import mark_seed
+
+    seeds = tuple(mark_seed(reader, order.source_id, order.recipient_id) for order in orders)
+    return weigh_suspect(
+        ears,
+        Evidence(suspect.payload, original[0], suspect.form, original[1], suspect.name, seeds),
+    )
+
+
+def _judged(
+    reader: Reader, found: Sequence[tuple[tuple[MarkOrder, ...], SuspectScores]]
+) -> tuple[MarkView, ...]:
+    """Return a view for each original; the bound is for all recipients of all of them together."""
+    from registry.fingerprints.marks.accuse import accuse
     from registry.provenance.recipients import name_of_recipient
     from registry.provenance.views import MarkedFor, MarkView
 
-    source_id = orders[0].source_id
-    ids = [order.recipient_id for order in orders]
-    seeds = tuple(mark_seed(reader, source_id, each) for each in ids)
-    evidence = Evidence(
-        suspect.payload, original[0], suspect.form, original[1], suspect.name, seeds
-    )
-    found = weigh_suspect(ears, evidence)
-    scores = {each: score.z for each, score in zip(ids, found.scores, strict=True)}
-    verdict = accuse(scores, tests=found.tests)
-    return MarkView(
-        artifact_id=source_id,
-        recipients=len(ids),
-        modules=found.modules,
-        modules_of=found.of,
-        threshold=f"{verdict.threshold:.2f}",
-        false_accusation=f"{verdict.alpha:g}",
-        named=tuple(
+    everyone = sum(len(orders) for orders, _ in found)
+    tests = max((scores.tests for _, scores in found), default=1)
+    views = []
+    for orders, scores in found:
+        z = {
+            order.recipient_id: score.z for order, score in zip(orders, scores.scores, strict=True)
+        }
+        verdict = accuse(z, recipients=everyone, tests=tests)
+        named = tuple(
             MarkedFor(one.recipient, name_of_recipient(reader, one.recipient), f"{one.z:.1f}")
             for one in verdict.named
-        ),
-        words=verdict.words(),
-    )
+        )
+        views.append(
+            MarkView(
+                artifact_id=orders[0].source_id,
+                recipients=everyone,
+                modules=scores.modules,
+                modules_of=scores.of,
+                threshold=f"{verdict.threshold:.2f}",
+                false_accusation=f"{verdict.alpha:g}",
+                named=named,
+                words=verdict.words(),
+            )
+        )
+    return tuple(views)
 
 
 @contextlib.contextmanager

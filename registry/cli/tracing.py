@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry.settings import RegistryPaths
 
 _SEALED = "(sealed)"
+_DIGEST_DIGITS = 64
 _ANSWERS = {
     "exact": "exact bytes",
     "same_tensors": "same tensors, other bytes",
@@ -66,6 +67,11 @@ def trace_command(evidence: str, config: Path | None, similar: bool | None, as_j
     if not evidence.strip():
         raise UsageError("nothing to look for", hint="give a file, a hash, a name or an id")
     hashes = _hashes_of(evidence)
+    if similar and not hashes:
+        raise UsageError(
+            "likeness is looked for from a file or folder only",
+            hint="give the file itself, or drop --similar",
+        )
     with open_ledger(config) as (ledger, paths), ledger.reading() as reader:
         answer = trace(reader, hashes or (evidence,))
         if hashes and (not answer.matches if similar is None else similar):
@@ -106,7 +112,6 @@ def _compared(reader: Reader, paths: RegistryPaths, path: Path, answer: TraceAns
     """Sketch the adapter in an isolated process, search, and look for marks of what it resembles."""
     from registry.audits.runner import AuditWorker
     from registry.cli.auditing import open_task
-    from registry.cli.mark_search import find_marked
     from registry.provenance.similarity import find_similar
     from registry.provenance.sketches import sketch_key
 
@@ -117,7 +122,7 @@ def _compared(reader: Reader, paths: RegistryPaths, path: Path, answer: TraceAns
             found = find_similar(reader, _sketch_of(worker, task, key))
             alike = [one.artifact.id for one in found.similar]
             alike += [part.artifact.id for part in (found.merge.parts if found.merge else ())]
-            marks = find_marked(reader, paths, worker, task, alike)
+            marks, unmarked = _marks(reader, paths, worker, task, alike)
     finally:
         os.close(task.payload)
     return dataclasses.replace(
@@ -125,8 +130,26 @@ def _compared(reader: Reader, paths: RegistryPaths, path: Path, answer: TraceAns
         similar=found.similar,
         merge=found.merge,
         marks=marks,
+        marks_not_searched=unmarked,
         sketches_searched=found.searched,
     )
+
+
+def _marks(
+    reader: Reader,
+    paths: RegistryPaths,
+    worker: AuditWorker,
+    task: AuditTask,
+    alike: list[str],
+) -> tuple[tuple[MarkView, ...], str]:
+    """Return whose marks it bears, and why that could not be looked for; likeness stands without it."""
+    from registry.cli.mark_search import find_marked
+    from registry.errors import LorasealError
+
+    try:
+        return find_marked(reader, paths, worker, task, alike), ""
+    except LorasealError as error:
+        return (), str(error)
 
 
 def _sketch_of(worker: AuditWorker, task: AuditTask, key: bytes) -> bytes:
@@ -154,17 +177,30 @@ def _lines(answer: TraceAnswer) -> Iterator[str]:
     for match in answer.matches:
         yield from _match_lines(match)
     if not answer.matches:
-        compared = ", ".join(answer.compared) or "nothing"
-        yield f"not found among {answer.artifacts_searched} artifacts by bytes (compared: {compared})"
+        yield from _not_found_lines(answer)
+    yield from _mark_lines(answer.marks)
     for similar in answer.similar:
         yield from _similar_lines(similar)
     if answer.merge is not None:
         yield from _merge_lines(answer.merge)
-    yield from _mark_lines(answer.marks)
     if answer.sketches_searched and not answer.similar and not answer.merge:
-        yield f"it resembles none of {answer.sketches_searched} sketched artifacts"
+        yield (
+            f"it resembles none of {answer.sketches_searched} sketched artifacts "
+            f"(of {answer.artifacts_searched})"
+        )
+    if answer.marks_not_searched:
+        yield f"marks could not be looked for: {plain(answer.marks_not_searched)}"
     if answer.not_searched:
         yield f"resemblance was not looked for: {plain(answer.not_searched)}"
+
+
+def _not_found_lines(answer: TraceAnswer) -> Iterator[str]:
+    shown = [item[:12] if len(item) == _DIGEST_DIGITS else plain(item) for item in answer.compared]
+    compared = ", ".join(shown) or "nothing"
+    yield f"not found among {answer.artifacts_searched} artifacts by bytes (compared: {compared})"
+    for item in answer.compared:
+        if os.sep in item or Path(item).suffix == ".safetensors":
+            yield f"there is no file {plain(item)!r}: it was looked for as a name"
 
 
 def _match_lines(match: TraceMatch) -> Iterator[str]:
@@ -182,9 +218,12 @@ def _similar_lines(similar: SimilarMatch) -> Iterator[str]:
     words = _KINSHIPS.get(similar.kinship, similar.kinship)
     negated = ", negated" if similar.is_negated else ""
     yield (
-        f"SIMILAR   {words}{negated}: score {similar.score}, "
-        f"{similar.layers} layers in common of {similar.layers_here} here and {similar.layers_there} there"
+        f"SIMILAR   {words}{negated}: score {similar.score}; "
+        f"{similar.score_shared} over the {similar.layers} layers in common "
+        f"(of {similar.layers_here} here and {similar.layers_there} there)"
     )
+    if similar.not_compared:
+        yield f"          not compared: {similar.not_compared}"
     yield f"          unrelated adapters would look so alike at a rate of {similar.false_match_rate} at most"
     yield _artifact_line(similar.artifact)
     for row in similar.deliveries:
@@ -192,21 +231,27 @@ def _similar_lines(similar: SimilarMatch) -> Iterator[str]:
 
 
 def _merge_lines(merge: MergeView) -> Iterator[str]:
-    yield f"MERGE OF  {len(merge.parts)} known, {merge.unexplained} of its norm unexplained"
+    if len(merge.parts) == 1:
+        yield f"PART OF   one known, or mixed with what is not: {merge.unexplained} of its norm unexplained"
+    else:
+        yield f"MERGE OF  {len(merge.parts)} known, {merge.unexplained} of its norm unexplained"
     for part in merge.parts:
         yield f"  {part.weight} (+-{part.error}) times {part.artifact.id[:12]}  {part.artifact.name or _SEALED}"
 
 
 def _mark_lines(marks: tuple[MarkView, ...]) -> Iterator[str]:
+    said: set[str] = set()
     for mark in marks:
         for one in mark.named:
             yield f"MARK OF   {one.recipient or _SEALED} ({one.recipient_id[:12]}), z = {one.z}"
         yield (
-            f"marks     of {mark.recipients} recipients of {mark.artifact_id[:12]}, in {mark.modules} of "
-            f"{mark.modules_of} modules, threshold z = {mark.threshold}"
+            f"marks     in copies of {mark.artifact_id[:12]}: {mark.modules} of {mark.modules_of} modules "
+            f"compared, threshold z = {mark.threshold} for {mark.recipients} recipients"
         )
         for sentence in mark.words:
-            yield f"          {sentence}"
+            if sentence not in said:
+                yield f"          {sentence}"
+        said.update(mark.words)
 
 
 def _artifact_line(artifact: ArtifactSummary) -> str:

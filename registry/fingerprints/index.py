@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from registry.errors import FormatError
+from registry.fingerprints.code_pages import CODE_BITS, CODE_BYTES, VACANT
 from registry.fingerprints.signs import NAME_BYTES, signs_of
 from registry.fingerprints.sketch import K
 
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 
     Page: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-CODE_BITS = 2048
-CODE_BYTES = CODE_BITS // 8
-PAGE_CODES = 256
-PAGE_BYTES = PAGE_CODES * CODE_BYTES
-VACANT = bytes(CODE_BYTES)
 _VALUES = K * K
 _WORDS = CODE_BYTES // 8
 _DOMAIN = b"loraseal/code/v1/"
@@ -71,19 +67,6 @@ def code_of(sketch: Sketch) -> bytes:
         inner, outer = _signs_of_names(sketch.key_id, names)
         sums += np.einsum("lb,lb->b", (flat[start:end] * inner) @ planes, outer)
     return np.packbits(sums > 0, bitorder="little").tobytes()
-
-
-def place_code(page: bytes, row: int, code: bytes) -> bytes:
-    """Return `page` with `code` in `row`; rows between its end and `row` are vacant.
-
-    Raises:
-        ValueError: no such row, or something that is no code.
-    """
-    if not 0 <= row < PAGE_CODES or len(code) != CODE_BYTES:
-        raise ValueError(f"row {row} and a code of {len(code)} bytes do not fit a page")
-    start = row * CODE_BYTES
-    padded = page.ljust(start, b"\0")
-    return padded[:start] + code + padded[start + CODE_BYTES :]
 
 
 def search(pages: Iterable[Page], code: bytes, limit: int) -> list[Hit]:

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 _SAME, _RE_ENCODED, _DERIVED = 0.9999, 0.95, 0.3
 _NULL_DEVIATIONS = 4.0
+# An update of zero changes nothing and hides nothing.
+_UNSEEN = {
+    "no_factors": "modules or biases without factors",
+    "not_finite": "modules that are not finite",
+    "too_large": "modules too large to sketch",
+    "faulty": "faulty modules",
+    "unnamed": "modules without a name",
+    "direction_only": "DoRA magnitudes",
+}
 # Below the re-encoded, a likeness that so many comparisons would bring by chance is none.
 _CHANCE_RATE = 1e-2
 
@@ -71,7 +80,8 @@ class Match:
     `overall` counts layers that only one of them has as different; `shared` leaves them out, so a
     high value there says that the layers in common are the same. `kinship` goes by `overall`.
     `false_match_rate` bounds how many of the comparisons made would look so alike by chance if no two
-    of the adapters had anything in common; see `null` for what that leaves out.
+    of the adapters had anything in common; see `null` for what that leaves out. `not_compared` says in words
+    what either holds that is in no sketch: with any of it nothing is called the same function.
     """
 
     kinship: Kinship
@@ -79,6 +89,7 @@ class Match:
     shared: Similarity
     is_negated: bool
     false_match_rate: float
+    not_compared: tuple[str, ...] = ()
 
 
 def compare(first: Sketch, second: Sketch, *, comparisons: int = 1) -> Match:
@@ -93,7 +104,21 @@ def compare(first: Sketch, second: Sketch, *, comparisons: int = 1) -> Match:
     overall = pair.similarity(float(first.energies.sum()), float(second.energies.sum()))
     shared = pair.similarity(float(pair.energies[0].sum()), float(pair.energies[1].sum()))
     rate = min(1.0, comparisons * chance_bound(shared.cosine, pair.weights))
-    return Match(kinship_of(overall, rate), overall, shared, overall.cosine < 0, rate)
+    unseen = _not_compared(first, second)
+    kinship = kinship_of(overall, rate)
+    if unseen and kinship is Kinship.SAME_FUNCTION:
+        kinship = Kinship.RE_ENCODED
+    return Match(kinship, overall, shared, overall.cosine < 0, rate, unseen)
+
+
+def _not_compared(first: Sketch, second: Sketch) -> tuple[str, ...]:
+    """Name what either sketch leaves out and what could make their functions differ all the same."""
+    found = []
+    for field, words in _UNSEEN.items():
+        count = max(getattr(first.omissions, field), getattr(second.omissions, field))
+        if count:
+            found.append(f"{count} {words}")
+    return tuple(found)
 
 
 def similarity(first: Sketch, second: Sketch) -> Similarity:

@@ -8,6 +8,8 @@ prefix; that costs a comparison between dialects and never one within a dialect.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -34,18 +36,33 @@ RAW = "raw:"
 # Methods whose update has the rows of the weight; others (OFT turns blocks of them, IA3 scales) are not cut.
 _CUT = frozenset({"lora", "dora", "adalora", "loha", "lokr", "glora", "full", "vera"})
 _HEAD = "lm_head"
+_LOW_NOISE = re.compile(r"low[-_ ]?noise[^/]*$")
 _OLD_CLIP = {"to_q_lora": "q_proj", "to_k_lora": "k_proj", "to_v_lora": "v_proj"}
 
 
 def canonical_parts(payload: Payload) -> tuple[Parts, ...]:
     """Return the parts of every module, in the order of `payload.modules`.
 
-    Names are unique within a file; two files of one set (a high- and a low-noise one) share theirs.
+    Names are unique. The file of a low-noise expert, by its name, and any later file that has layers of an
+    earlier one has names of its own (`2:transformer...`): a set is no sum of its files.
     """
     found: list[Parts] = []
-    for _, located in groupby(payload.modules, key=lambda one: id(one.file)):
-        found += canonical_modules([one.module for one in located])
+    names: set[str] = set()
+    for place, (_, located) in enumerate(groupby(payload.modules, key=lambda one: id(one.file)), 1):
+        modules = list(located)
+        parts = canonical_modules([one.module for one in modules])
+        is_low = _LOW_NOISE.search(modules[0].file.path.lower()) is not None
+        is_second = any(part.name in names for own in parts for part in own)
+        if is_low or is_second:
+            expert = max(2, place)
+            parts = tuple(_of_expert(own, expert) for own in parts)
+        names.update(part.name for own in parts for part in own)
+        found += parts
     return tuple(found)
+
+
+def _of_expert(parts: Parts, expert: int) -> Parts:
+    return tuple(replace(part, name=f"{expert}:{part.name}") for part in parts)
 
 
 def canonical_modules(modules: Sequence[AdapterModule]) -> tuple[Parts, ...]:

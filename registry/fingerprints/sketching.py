@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registry.updates.files import LocatedModule, Payload
 
 # Values of the widest product on the way through a Kronecker update: 128 MiB of float32.
+_BIASES = frozenset({"diff_b", "up_bias", "down_bias"})
 _KRONECKER_VALUES = 2**25
 _Factored: TypeAlias = "LowRank | Kronecker | Full"
 
@@ -73,6 +74,8 @@ class _Making:
         except FormatError:
             self._omitted["faulty"] += len(parts)
             return
+        if any(role in _BIASES for role, _ in located.module.tensors):
+            self._omitted["no_factors"] += 1
         if isinstance(update, NoSpectrum):
             self._omitted["no_factors"] += len(parts)
         elif _is_too_large(update):

@@ -15,7 +15,7 @@ from registry.fingerprints.marks.seeds import seed_of
 from registry.provenance.events import NewEvent, note_event
 from registry.provenance.models_fingerprint import MarkRow
 from registry.provenance.moves import add_row
-from registry.provenance.renditions import OrderState
+from registry.provenance.renditions import OrderState, source_of
 from registry.provenance.subjects import require_keeper
 
 if TYPE_CHECKING:
@@ -99,6 +99,26 @@ def mark_of(reader: Reader, artifact_id: str) -> MarkOrder | None:
     """Return whose marked copy an artifact is, None if it is none."""
     row = reader.session.scalar(select(MarkRow).where(MarkRow.made_id == artifact_id).limit(1))
     return None if row is None else _order(row)
+
+
+def content_sources(reader: Reader, artifact_id: str) -> tuple[str, ...]:
+    """Return the artifacts that this one was made of: what a marked copy marks, and its original."""
+    found: list[str] = []
+    mark = mark_of(reader, artifact_id)
+    source = mark.source_id if mark is not None else source_of(reader, artifact_id)
+    while source is not None and source not in found:
+        found.append(source)
+        source = source_of(reader, source)
+    return tuple(found)
+
+
+def count_mark_death(tx: Transaction, order: MarkOrder, now: datetime) -> int:
+    """Count a process that died while it made this copy; return how many did."""
+    row = _row(tx, order)
+    row.deaths += 1
+    row.moved_at = now
+    tx.session.flush()
+    return row.deaths
 
 
 def fill_mark(tx: Transaction, order: MarkOrder, made_id: str, now: datetime) -> None:

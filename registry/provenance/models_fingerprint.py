@@ -35,10 +35,11 @@ class SketchPageRow(Base):
 
 
 class FeaturesRow(Base):
-    """Spectral features of an artifact, canonical JSON, and the cohort that they count in.
+    """Spectral features of an artifact, sealed, and the cohort that they count in.
 
     `cohort_index` is keyed, since a base model's name goes into it; `label` says the cohort in words of
-    ours. `features` is None until the audit has measured them.
+    ours. `sealed_features` is None until the audit has measured them. They are sealed under one key of the
+    ledger, because a cohort reads a thousand at once; an erasure deletes the row.
     """
 
     __tablename__ = "reg_features"
@@ -47,7 +48,7 @@ class FeaturesRow(Base):
     artifact_id: Mapped[str] = mapped_column(ForeignKey("reg_artifact.id"), primary_key=True)
     cohort_index: Mapped[bytes]
     label: Mapped[str]
-    features: Mapped[bytes | None]
+    sealed_features: Mapped[bytes | None]
     noted_at: Mapped[datetime]
 
 
@@ -65,5 +66,6 @@ class MarkRow(Base):
     state: Mapped[str] = mapped_column(index=True)
     reason: Mapped[str | None]
     made_id: Mapped[str | None] = mapped_column(ForeignKey("reg_artifact.id"), index=True)
+    deaths: Mapped[int] = mapped_column(default=0)
     ordered_at: Mapped[datetime]
     moved_at: Mapped[datetime]

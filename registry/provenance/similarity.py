@@ -129,7 +129,9 @@ def _similar(reader: Reader, artifact_id: str, match: Match) -> SimilarMatch:
         layers_here=match.overall.layers_first,
         layers_there=match.overall.layers_second,
         is_negated=match.is_negated,
-        false_match_rate=f"{match.false_match_rate:.1e}",
+        # Too small for a float is not zero.
+        false_match_rate=f"{match.false_match_rate:.1e}" if match.false_match_rate else "1e-300",
+        not_compared="; ".join(match.not_compared),
         deliveries=show.delivery_views(reader, artifact_id),
     )
 

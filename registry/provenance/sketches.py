@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from registry.errors import NotFoundError
+from registry.fingerprints.code_pages import CODE_BYTES, PAGE_CODES, place_code
 from registry.provenance.columns import Cell
 from registry.provenance.models import ArtifactRow
-from registry.provenance.models_fingerprint import SketchPageRow, SketchRow
+from registry.provenance.models_fingerprint import FeaturesRow, SketchPageRow, SketchRow
 from registry.provenance.moves import add_row
 from registry.provenance.subjects import open_column, require_keeper, seal_column
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from registry.provenance.ledger import Reader, Transaction
 
-CODE_BYTES = 256
-PAGE_CODES = 256
 _KEY_FIELD = "key/sketch/v1"
 
 
@@ -94,17 +93,28 @@ def sketch_count(reader: Reader) -> int:
     return reader.session.scalar(select(func.count()).select_from(SketchRow)) or 0
 
 
+def forget_fingerprint(tx: Transaction, artifact_id: str) -> None:
+    """Delete sketch, code and features of an artifact; its slot stays vacant."""
+    row = tx.session.get(SketchRow, artifact_id)
+    if row is not None:
+        _place(tx, row.slot, bytes(CODE_BYTES))
+        tx.session.delete(row)
+    features = tx.session.get(FeaturesRow, artifact_id)
+    if features is not None:
+        tx.session.delete(features)
+    tx.session.flush()
+
+
 def _next_slot(tx: Transaction) -> int:
-    highest = tx.session.scalar(select(func.max(SketchRow.slot)))
-    return 0 if highest is None else highest + 1
+    # By the pages, since the last row may have been erased: a slot is never given twice.
+    page = tx.session.scalar(select(SketchPageRow).order_by(SketchPageRow.page.desc()).limit(1))
+    return 0 if page is None else page.page * PAGE_CODES + len(page.codes) // CODE_BYTES
 
 
 def _place(tx: Transaction, slot: int, code: bytes) -> None:
     number, place = divmod(slot, PAGE_CODES)
     row = tx.session.get(SketchPageRow, number)
-    start = place * CODE_BYTES
-    codes = (row.codes if row is not None else b"").ljust(start, b"\0")
-    codes = codes[:start] + code + codes[start + CODE_BYTES :]
+    codes = place_code(row.codes if row is not None else b"", place, code)
     if row is None:
         add_row(tx, SketchPageRow(page=number, codes=codes))
     else:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from registry.errors import NotFoundError, UsageError
 from registry.provenance.columns import Cell, ColumnKeeper, WrappedKey, key_id_of
-from registry.provenance.models import MetaRow, SubjectKeyRow, SubjectRow
+from registry.provenance.models import ArtifactRow, MetaRow, SubjectKeyRow, SubjectRow
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,14 +102,20 @@ def is_erased(reader: Reader, subject_id: str) -> bool:
 def erase_subject(tx: Transaction, subject_id: str, now: datetime) -> int:
     """Destroy the keys of a subject and return how many: what they sealed reads as None from now on.
 
-    HMAC indexes and rows stay; so do copies of the database made before.
+    What its artifacts are like is deleted too. HMAC indexes and rows stay; so do copies of the database
+    made before.
     """
+    from registry.provenance.sketches import forget_fingerprint  # late: it seals under subjects
+
     subject = _living_subject(tx, subject_id)
     rows = tx.session.scalars(
         select(SubjectKeyRow).where(SubjectKeyRow.subject_id == subject_id)
     ).all()
     for row in rows:
         tx.session.delete(row)
+    owned = select(ArtifactRow.id).where(ArtifactRow.subject_id == subject_id)
+    for artifact_id in tx.session.scalars(owned).all():
+        forget_fingerprint(tx, artifact_id)
     subject.erased_at = now
     tx.session.info.get(_WRITING, {}).pop(subject_id, None)
     tx.session.flush()

@@ -190,6 +190,7 @@ class SimilarMatch:
     `kinship` is `same_function`, `re_encoded`, `derived` or `weak`; `score` the cosine over the layers of
     both, `score_shared` over those in common (`layers` of `layers_here` and `layers_there`).
     `false_match_rate` bounds how often, in all comparisons made, unrelated adapters would look so alike.
+    `not_compared` names what of either is in no sketch, "" if nothing.
     """
 
     artifact: ArtifactSummary
@@ -201,6 +202,7 @@ class SimilarMatch:
     layers_there: int
     is_negated: bool
     false_match_rate: str
+    not_compared: str
     deliveries: tuple[DeliveryView, ...]
 
 
@@ -235,7 +237,7 @@ class MarkedFor:
 class MarkView:
     """What the marks in copies of one artifact say of a content that resembles it.
 
-    `recipients` have marked copies; `named` are those whose z reaches `threshold`, which the chance that
+    `recipients` have marked copies, of all artifacts that were looked at; `named` are those whose z reaches `threshold`, which the chance that
     any innocent one does bounds by `false_accusation`. `modules` of `modules_of` could be compared.
     """
 
@@ -254,7 +256,8 @@ class TraceAnswer:
     """What `trace` found, and among how many artifacts it looked.
 
     Three classes that are never mixed: `matches` (exact bytes, or same tensors; or a name), and `similar` with
-    `merge` and `marks`. `not_searched` says why resemblance was not looked for, "" if it was.
+    `merge` and `marks`. `not_searched` says why resemblance was not looked for, "" if it was, and
+    `marks_not_searched` the same of marks.
     """
 
     matches: tuple[TraceMatch, ...]
@@ -265,6 +268,7 @@ class TraceAnswer:
     marks: tuple[MarkView, ...] = ()
     sketches_searched: int = 0
     not_searched: str = ""
+    marks_not_searched: str = ""
 
 
 @dataclass(frozen=True, slots=True)

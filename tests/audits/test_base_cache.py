@@ -320,3 +320,10 @@ def test_caches_are_listed_and_removed_by_name(tmp_path, cache_bytes):
     assert remove_base(folder, "sd15") == len(cache_bytes)
     with pytest.raises(NotFoundError):
         remove_base(folder, "sd15")
+
+
+def test_an_adapter_is_no_base(tmp_path, pack, lora):
+    (tmp_path / "a.safetensors").write_bytes(pack(lora(2)))
+    with pytest.raises(FormatError, match="is an adapter"):
+        _build(tmp_path / "a.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

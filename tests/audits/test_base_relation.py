@@ -105,7 +105,7 @@ def test_a_shape_that_does_not_fit_needs_review_if_nothing_fits(tmp_path):
     assert report.findings[0].message == "its update is [8, 10], the base's layer [8, 12]"
 
 
-def test_a_shape_that_does_not_fit_fails_where_others_do(tmp_path):
+def test_a_shape_that_does_not_fit_is_for_a_person_to_see(tmp_path):
     other = LAYER.replace("to_q", "to_k")
     context = _context(
         tmp_path, {f"{LAYER}.weight": _randn(8, 12), f"{other}.weight": _randn(8, 12)}
@@ -115,7 +115,7 @@ def test_a_shape_that_does_not_fit_fails_where_others_do(tmp_path):
         **_lora(_randn(8, 2), _randn(2, 10), module=MODULE.replace("to_q", "to_k")),
     }
     report = _run(tensors, context)
-    assert report.verdict is Verdict.FAIL
+    assert report.verdict is Verdict.REVIEW
     assert [finding.place for finding in report.findings] == [MODULE.replace("to_q", "to_k")]
 
 

@@ -69,32 +69,40 @@ HEAD, END = {"confinement": {}}, {"done": True}
 )
 def test_words_that_break_the_protocol_are_refused(payload, lines):
     with pytest.raises(FormatError):
-        make_marked(Says(*lines), payload, RAW, "a.safetensors", SEEDS[0])
+        make_marked(Says(*lines), payload, (RAW, "a.safetensors"), SEEDS[0])
 
 
 def test_a_copy_that_differs_beyond_its_factors_is_refused(payload):
     ears = Says(HEAD, {"marked": GOOD}, END, spoil=os.fstat(payload).st_size // 50)
     with pytest.raises(ContentMismatchError):
-        make_marked(ears, payload, RAW, "a.safetensors", SEEDS[0])
+        make_marked(ears, payload, (RAW, "a.safetensors"), SEEDS[0])
 
 
 def test_a_child_that_died_is_an_error_and_no_copy(payload):
     ears = Says(death=ChildDeath(DeathCause.CRASH, "it was ended by signal 11"))
     with pytest.raises(LorasealError, match="did not finish"):
-        make_marked(ears, payload, RAW, "a.safetensors", SEEDS[0])
+        make_marked(ears, payload, (RAW, "a.safetensors"), SEEDS[0])
 
 
 def test_too_small_an_adapter_is_refused_with_the_reason(worker):
     descriptor = seal_memory([packed(adapter(2))])
     try:
         with pytest.raises(FormatError, match="chips"):
-            make_marked(worker, descriptor, RAW, "a.safetensors", SEEDS[0])
+            make_marked(worker, descriptor, (RAW, "a.safetensors"), SEEDS[0])
     finally:
         os.close(descriptor)
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [["1", "2", "3"]] * 3, [["1", "2"]] * 4, [["x", "2", "3"]] * 4]
+    "rows",
+    [
+        [],
+        [["1", "2", "3"]] * 3,
+        [["1", "2"]] * 4,
+        [["x", "2", "3"]] * 4,
+        [["nan", "2", "3"]] * 4,
+        [["1e999", "2", "3"]] * 4,
+    ],
 )
 def test_scores_that_do_not_fit_the_seeds_are_refused(payload, rows):
     ears = Says(HEAD, {"weighed": {"modules": 1, "of": 1, "rows": rows, "tests": 1}}, END)
@@ -108,7 +116,7 @@ def test_no_seed_asks_nobody(payload):
 
 
 def test_a_marked_copy_names_its_seed_and_no_other(worker, payload):
-    copy = make_marked(worker, payload, RAW, "a.safetensors", SEEDS[2])
+    copy = make_marked(worker, payload, (RAW, "a.safetensors"), SEEDS[2])
     try:
         assert is_fixed(copy.descriptor)
         assert map_memory(copy.descriptor) != map_memory(payload)

@@ -16,7 +16,7 @@ from registry.formats.findings import Verdict
 from tests.audits.test_runner import EVIL, _await_child, payload, plugins  # noqa: F401 - fixtures
 
 # Two names for two workers: what they are asked for here needs no device.
-DEVICES = ("cpu", "cuda")
+DEVICES = ("cpu", "cpu:1")  # torch takes any number: two workers on a machine without GPU
 
 
 @pytest.mark.parametrize("devices", [(), ("cpu", "cpu")])
@@ -107,3 +107,13 @@ def test_a_digest_comes_from_the_child_where_it_was_asked_for(payload):  # noqa:
     digests = {dict(metrics)["spectrum digest"] for metrics in runs}
     assert len(digests) == 1
     assert "spectrum digest" not in dict(plain)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_any_payload_is_read():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    worker = AuditWorker(WorkerOptions("cuda"))
+    with pytest.raises(UsageError, match="sees no GPU"):
+        worker.start()
+    assert worker.pid is None

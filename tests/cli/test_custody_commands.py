@@ -350,7 +350,7 @@ def test_ledger_reads_without_keys_as_sealed(lived: Registry) -> None:
 
 def test_orders_given_at_once_are_two_deliveries_that_both_exist(lived: Registry) -> None:
     """The number of a repeat is taken under the write lock: else the second order is lost."""
-    wish = Wish(artifact_named(lived, "good"), "Alice", "folder", again=True)
+    wish = Wish(artifact_named(lived, "good"), "Alice", "folder", again=True, unmarked=True)
     start, planned = Barrier(2), []
 
     def order() -> None:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from daemon.pipeline import mark_step
+from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.reconcile import reconcile, unfinished
+from daemon.pipeline.workshop import Workshop
+from registry.artifacts.notes import IntakeResult
+from registry.audits.marking import ChildDiedError
 from registry.audits.runner import AuditWorker
 from registry.errors import BusyError
 from registry.fingerprints.marks.seeds import verify_opening
 from registry.formats.bundle import parse_bundle
-from registry.formats.predicates.intake import Intake
+from registry.formats.predicates.intake import Intake, Rendition
 from registry.formats.predicates.predicate import parse_predicate
 from registry.formats.safetensors import parse_header
-from registry.provenance.marks import mark_seed
+from registry.provenance.marks import MarkOrder, mark_seed
+from registry.provenance.renditions import order_rendition
 from registry.provenance.status import needs_person
 from tests.daemon.registry_on_disk import Registry, write_adapter
+from tests.daemon.rig import STEPS as STEPS_RUN
 from tests.daemon.rig import Rig, opened, sql
 
 pytestmark = pytest.mark.xdist_group("lived")
+
+Step = Callable[[Workshop, str], str]
 
 STEPS = ["intake", "audit", "decide", "mark", "audit", "decide", "deliver"]
 MODULES = 90  # of rank 4: 1,080 chips, just enough to accuse anyone
@@ -129,13 +137,115 @@ def test_a_copy_goes_to_nobody_but_its_recipient(rig_with_bob: Rig) -> None:
     drop(rig, "leaky")
     rig.work()
     (copy,) = rig.one("select made_id from reg_mark")
-    deliver = ("deliver", copy, "--to", "Bob", "--by", "folder", "--config", rig.registry.settings)
     before = rig.carried()
-    rig.registry.run(*deliver)
+    deliver = ("deliver", copy, "--to", "Bob", "--by", "folder", "--config", rig.registry.settings)
+    assert "another recipient" in rig.registry.run(*deliver, code=7).output
+    assert "another recipient" in rig.registry.run(*deliver, "--dry-run", code=7).output
     rig.work()
     assert rig.carried() == before
-    (reason,) = rig.one("select reason from reg_delivery where state='failed'")
-    assert "another recipient" in str(reason)
+
+
+def test_a_copy_has_no_public_form(rig: Rig) -> None:
+    """It would bear the mark, and nothing would say so."""
+    drop(rig)
+    rig.work()
+    (copy,) = rig.one("select made_id from reg_mark")
+    render = ("render", copy, "--config", rig.registry.settings)
+    assert "marked copy" in rig.registry.run(*render, code=7).output
+    with rig.shop.ledger.transaction() as tx:
+        order_rendition(tx, str(copy), Rendition.PUBLIC, rig.clock())
+    assert reconcile(rig.shop) == 1
+    assert rig.work() == [("render", "impossible")]
+
+
+def test_who_gets_marked_copies_is_sent_no_other_by_hand_unless_that_is_said(rig: Rig) -> None:
+    drop(rig)
+    rig.work()
+    (original,) = rig.one("select source_id from reg_mark")
+    to_alice = ("deliver", original, "--to", "Alice", "--by", "folder")
+    settings = ("--config", rig.registry.settings)
+    assert "marked copies only" in rig.registry.run(*to_alice, *settings, code=2).output
+    rig.registry.run(*to_alice, "--unmarked", *settings)
+
+
+def test_routes_that_give_the_mark_away_are_refused(fresh: Registry) -> None:
+    with fresh.settings.open("a") as settings:
+        settings.write('\n[[route]]\nto = "alice"\nchannel = "folder"\nmark = true\n')
+    told = fresh.run("doctor", "--config", fresh.settings, code=2).output
+    assert "marked and unmarked" in told
+
+
+def test_revoked_original_takes_its_copies_with_it(rig: Rig, tmp_path: Path) -> None:
+    drop(rig)
+    rig.work()
+    (original,) = rig.one("select source_id from reg_mark")
+    told = rig.registry.run("revoke", original, "--yes", "--config", rig.registry.settings).output
+    assert "1 deliveries" in told
+    assert rig.rows("select distinct state from reg_artifact") == [("revoked",)]
+    assert rig.one("select count(*) from reg_revocation") == (3,)  # two releases, one delivery
+
+
+def revoked(rig: Rig, artifact: object) -> None:
+    rig.registry.run("revoke", artifact, "--yes", "--config", rig.registry.settings)
+
+
+def test_copy_of_what_was_revoked_meanwhile_is_held(rig: Rig) -> None:
+    drop(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS_RUN, "audit", once_more(rig, audit_artifact))
+        with pytest.raises(BusyError):
+            rig.work()
+    (original, copy) = rig.one("select source_id, made_id from reg_mark")
+    sql(rig.registry, "update reg_artifact set state='revoked' where id=?", original)
+    rig.work()
+    state, reason = rig.one("select state, reason from reg_artifact where id=?", copy)
+    assert state == "held"
+    assert "made of artifact" in str(reason)
+    assert not rig.carried()
+
+
+def once_more(rig: Rig, step: Step) -> Step:
+    """Return `step`, which stops before its second artifact: the marked copy."""
+    seen: list[str] = []
+
+    def limited(shop: Workshop, artifact_id: str) -> str:
+        seen.append(artifact_id)
+        if len(seen) > 1:
+            raise BusyError("stopped here")
+        return step(shop, artifact_id)
+
+    return limited
+
+
+def test_copy_whose_source_is_revoked_while_it_is_made_is_dropped(rig: Rig) -> None:
+    drop(rig)
+    made = mark_step._made
+
+    def slow(shop: Workshop, order: MarkOrder) -> IntakeResult:
+        result = made(shop, order)
+        revoked(rig, order.source_id)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mark_step, "_made", slow)
+        assert rig.work()[-1] == ("mark", "impossible")
+    assert len(list(rig.shop.custody.vault.payloads())) == 1
+    assert not rig.carried()
+
+
+def test_payload_that_kills_the_process_is_not_tried_for_ever(rig: Rig) -> None:
+    drop(rig)
+
+    def dies(*_: object) -> None:
+        raise ChildDiedError("the process that reads payloads did not finish")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mark_step, "make_marked", dies)
+        answers = [answer for step, answer in rig.work() if step == "mark"]
+    assert answers == ["death 1", "death 2", "impossible"]
+    with rig.shop.ledger.reading() as reader:
+        (need,) = needs_person(reader)
+    assert "killed the process" in need.reason
 
 
 def test_row_that_gives_a_copy_to_another_sends_nothing(rig_with_bob: Rig) -> None:

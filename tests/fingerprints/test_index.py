@@ -12,16 +12,15 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from registry.errors import FormatError  # noqa: E402
-from registry.fingerprints.index import (  # noqa: E402
+from registry.fingerprints.code_pages import (  # noqa: E402
     CODE_BITS,
     CODE_BYTES,
     PAGE_BYTES,
     PAGE_CODES,
     VACANT,
-    code_of,
     place_code,
-    search,
 )
+from registry.fingerprints.index import code_of, search  # noqa: E402
 from tests.fingerprints.sketches import random_sketch, random_values, sketch_of  # noqa: E402
 
 

@@ -206,8 +206,25 @@ def test_parts_stand_in_the_order_of_the_payloads_modules() -> None:
         )
     )
     found = canonical_parts(payload)
-    assert [parts[0].name for parts in found] == [one.module.name for one in payload.modules]
-    assert len(found) == 5
+    # The second file holds no other half of the same network: its layers are others.
+    spelt = [one.module.name for one in payload.modules]
+    assert [parts[0].name for parts in found] == [*spelt[:3], *(f"2:{name}" for name in spelt[3:])]
+
+
+def test_a_low_noise_expert_has_the_same_names_alone_and_in_a_set() -> None:
+    names = ["transformer.blocks.0.attn1.to_q"]
+    high = weight_file("wan_high_noise.safetensors", names)
+    low = weight_file("wan_low_noise.safetensors", names)
+    alone = canonical_parts(Payload((low,)))
+    assert canonical_parts(Payload((high, low))) == (*canonical_parts(Payload((high,))), *alone)
+    assert canonical_parts(Payload((low, high))) == (*alone, *canonical_parts(Payload((high,))))
+    assert alone[0][0].name == f"2:{names[0]}"
+
+
+def test_a_second_file_of_other_layers_is_the_rest_of_one_network() -> None:
+    files = [weight_file(f"{c}.safetensors", [f"transformer.blocks.0.attn1.to_{c}"]) for c in "qk"]
+    found = canonical_parts(Payload(tuple(files)))
+    assert not any(part.name.startswith("2:") for own in found for part in own)
 
 
 def test_a_payload_without_modules_has_no_parts() -> None:

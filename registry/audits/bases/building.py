@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from registry.artifacts.classifying.modules import pair_modules
 from registry.artifacts.reading import SourceChangedError, open_source
 from registry.audits.bases import cache as base_cache
 from registry.audits.bases.names import (
@@ -55,6 +56,10 @@ _TRANSPOSED = (
     ".attn.c_proj.weight",
     ".mlp.c_fc.weight",
     ".mlp.c_proj.weight",
+)
+# Methods whose tensors no base model has.
+ADAPTER_METHODS = frozenset(
+    {"lora", "dora", "adalora", "loha", "lokr", "oft", "boft", "glora", "vera"}
 )
 _VARIANTS = (".fp16.", ".non_ema.", ".bf16.")
 
@@ -207,6 +212,11 @@ def _header(source: Source) -> SafetensorsHeader:
 
 def _layers(file: BaseFile, source: Source, header: SafetensorsHeader) -> Iterator[_Layer]:
     """Yield the layers in one file that adapters change."""
+    if any(module.method in ADAPTER_METHODS for module in pair_modules(header)):
+        raise FormatError(
+            "the file is an adapter, expected a base model",
+            hint="give the model that the adapter was trained on",
+        )
     for info in header.tensors:
         if len(info.shape) < _MATRIX or 0 in info.shape or not is_layer(info.name):
             continue

@@ -95,8 +95,8 @@ _STRUCTURE = {
         "请使用同一次训练产生的 adapter_config.json 与权重"
     ),
     "rank is {}, adapter_config.json says {}": "秩为 {0}，而 adapter_config.json 声明为 {1}",
-    "{} is stored as {} without a scale, which rounds most of it to zero": (
-        "{0} 以 {1} 存储而没有缩放系数，大部分数值会被舍入为零"
+    "{} factors are stored as {} without a scale, so small values are rounded away": (
+        "{0} 个因子以 {1} 存储而没有缩放系数，较小的数值会被舍去"
     ),
     "export it as BF16 or F16": "请以 BF16 或 F16 导出",
     "{} has shape {}": "{0} 的形状为 {1}",

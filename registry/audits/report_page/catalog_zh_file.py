@@ -48,8 +48,8 @@ _TYPES = {
     "{} of {} factors are too small for their type": "{1} 个因子中有 {0} 个小到其类型无法准确表示",
     "{} of {} {} factors were rounded through {}": "{1} 个 {2} 因子中有 {0} 个曾经过 {3} 舍入",
     "{} % of {} is exactly zero": "{1} 中有 {0} % 恰为零",
-    "{} is stored as {} with a scale of its own, which no audit applies": (
-        "{0} 以 {1} 存储并带有自己的缩放系数，各项审计均未采用该系数"
+    "{} factors are stored as {} with scales of their own, which no audit applies": (
+        "{0} 个因子以 {1} 存储并带有各自的缩放系数，各项审计均未采用这些系数"
     ),
     "export it as BF16 or F16, with the scale multiplied in": "请把缩放系数乘入后以 BF16 或 F16 导出",
     "exported as {} the file would be half as large and hold the same": (
@@ -60,6 +60,9 @@ _TYPES = {
     ),
     "nothing to do: they are no better than their trainer saved them": (
         "无需处理：它们的精度就是训练器保存时的精度"
+    ),
+    "nothing says the scale of {} modules; 1 was taken": (
+        "没有任何内容说明 {0} 个模块的缩放系数；已按 1 计算"
     ),
     "{} factors are stored as {} {}: see the dtype_loss audit": (
         "{0} 个因子以 {1} 存储，{2}：请参见数据类型精度损失审计"

@@ -233,7 +233,8 @@ def _findings(seen: _Seen) -> Iterator[Finding]:
                 place,
             )
     # If nothing fits, the likelier fault is the base that was named.
-    verdict = Verdict.FAIL if seen.relations else Verdict.REVIEW
+    # The settings chose the base, the file did not name it: a person has to see who is wrong.
+    verdict = Verdict.REVIEW
     for place, message in seen.misfits:
         yield Finding(RULE, verdict, message, _ADVICE_SHAPE, place)
 

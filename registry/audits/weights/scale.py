@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
+from registry.artifacts.classifying.dialects import PEFT, find_dialect
 from registry.artifacts.classifying.scales import DEFAULT, SCALED_METHODS, TENSORS
 from registry.audits.reporting import build_report
 from registry.audits.weights.places import component_of
@@ -91,6 +92,7 @@ def _findings(scaled: Sequence[LocatedModule]) -> Iterator[Finding]:
     yield from _unread(sound)
     yield from _unusual(sound)
     yield from _missing(sound)
+    yield from _without_config(sound)
     yield from _uneven(sound)
 
 
@@ -121,6 +123,19 @@ def _unusual(scaled: Sequence[LocatedModule]) -> Iterator[Finding]:
             f"the scale of {len(found)} modules is outside of {least:g} to {most:g}",
             "check alpha and rank; outputs may be drowned, or not change at all",
             found[0].module.name,
+        )
+
+
+def _without_config(scaled: Sequence[LocatedModule]) -> Iterator[Finding]:
+    """Yield modules of PEFT whose config is not there: loaders of the others take 1, PEFT takes no guess."""
+    guessed = [located for located in scaled if located.scale.source == DEFAULT]
+    if guessed and find_dialect([located.module.name for located in guessed]) == PEFT:
+        yield Finding(
+            RULE,
+            Verdict.WARN,
+            f"nothing says the scale of {len(guessed)} modules; 1 was taken",
+            "audit a PEFT adapter together with its adapter_config.json",
+            guessed[0].module.name,
         )
 
 
