@@ -116,12 +116,18 @@ def wants_public(settings: Settings, reader: Reader, artifact_id: str) -> bool:
 
 def _routes_of(settings: Settings, reader: Reader, artifact_id: str) -> list[RouteSettings]:
     paths = [Path(path) for path in paths_of(reader, artifact_id)]
-    is_save = bool(paths) and all(_is_save(settings, path) for path in paths)
+    is_save = is_on_the_way(settings, reader, artifact_id)
     return [
         route
         for route in settings.route
         if _covers(route, paths) and (route.intermediates or not is_save)
     ]
+
+
+def is_on_the_way(settings: Settings, reader: Reader, artifact_id: str) -> bool:
+    """Return whether an artifact is a save of a training that has a result of its own."""
+    paths = [Path(path) for path in paths_of(reader, artifact_id)]
+    return bool(paths) and all(_is_save(settings, path) for path in paths)
 
 
 def _is_save(settings: Settings, path: Path) -> bool:

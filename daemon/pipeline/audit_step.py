@@ -46,7 +46,7 @@ def audit_artifact(shop: Workshop, artifact_id: str) -> str:
         move_artifact(tx, artifact_id, Move(tuple(sources_of(state)), state, now))
         record_verdicts(shop.custody, tx, artifact_id, run.reports, now)
         shop.jobs.enqueue_in(tx.session, Job(DECIDE, artifact_id))
-        keep_details(tx, artifact_id, run.details, now)
+        keep_details(shop, tx, artifact_id, run.details, now)
     return run.verdict.value
 
 

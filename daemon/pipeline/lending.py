@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from daemon.routes import is_on_the_way
 from registry.audits.bases.store import find_base
 from registry.audits.context import peer_group
 from registry.audits.task import Lent
@@ -48,7 +49,9 @@ def lend(shop: Workshop, artifact_id: str) -> Iterator[Lent]:
             os.close(base)
 
 
-def keep_details(tx: Transaction, artifact_id: str, details: AuditDetails, now: datetime) -> None:
+def keep_details(
+    shop: Workshop, tx: Transaction, artifact_id: str, details: AuditDetails, now: datetime
+) -> None:
     """Keep the features and the sketch of an artifact; without them it is found by its bytes only.
 
     Of a public form or a marked copy nothing is kept: it is its original once more, and likeness must
@@ -56,7 +59,9 @@ def keep_details(tx: Transaction, artifact_id: str, details: AuditDetails, now: 
     """
     if get_artifact(tx, artifact_id).rendition in _MADE_OF_OTHERS:
         return
-    keep_features(tx, artifact_id, details.features)
+    if not is_on_the_way(shop.settings, tx, artifact_id):
+        # Fifty saves of one training are no cohort of fifty.
+        keep_features(tx, artifact_id, details.features)
     if details.sketch:
         keep_sketch(tx, artifact_id, NewSketch(details.sketch, details.code), now)
     if details.absent:

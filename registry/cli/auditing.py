@@ -98,7 +98,7 @@ def audit_command(
 ) -> None:
     """Audit the weights in PATH, a .safetensors file or a PEFT adapter folder.
 
-    Runs in a process of its own without network. Exits 0 for pass or warn, 7 fail, 8 review,
+    Runs in a process of its own without network. Exits 0 for pass, warn or not applicable, 7 fail, 8 review,
     9 inconclusive, 4 for a file that is broken.
     """
     from registry.audits.details import Wanted
