@@ -213,3 +213,41 @@ def test_a_policy_is_read_and_its_digest_ignores_spelling():
     assert policy.minimum_coverage_percent == 80
     assert parse_policy(b"# comment\n" + TOML).digest == policy.digest
     assert parse_policy(TOML.replace(b"80", b"81")).digest != policy.digest
+
+
+# --- advisory rules
+
+
+ADVISED = Policy("advised", ("structure",), advisory=("spectral_outlier",))
+
+
+def test_rule_that_is_required_and_advisory_is_refused() -> None:
+    toml = b'name = "x"\nrequired = ["structure"]\nadvisory = ["structure"]\n'
+    with pytest.raises(FormatError, match="as required and as advisory"):
+        parse_policy(toml)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome"),
+    [
+        (Verdict.FAIL, Outcome.REJECTED),
+        (Verdict.ERROR, Outcome.HELD),
+        (Verdict.REVIEW, Outcome.HELD),
+        (Verdict.INCONCLUSIVE, Outcome.RELEASED),
+        (Verdict.NOT_APPLICABLE, Outcome.RELEASED),
+        (Verdict.WARN, Outcome.RELEASED),
+    ],
+)
+def test_of_an_advisory_rule_only_what_is_grave_stands_in_the_way(verdict, outcome) -> None:
+    reports = [_report("structure"), _report("spectral_outlier", verdict, examined=0)]
+    assert _outcome(reports, ADVISED) is outcome
+
+
+def test_advisory_rule_replaces_no_required_one() -> None:
+    assert _outcome([_report("spectral_outlier")], ADVISED) is Outcome.HELD
+
+
+def test_policy_without_advisory_rules_keeps_the_digest_that_it_had() -> None:
+    plain = Policy("house", ("structure",))
+    assert "advisory" not in plain.to_json()
+    assert plain.digest != dataclasses.replace(plain, advisory=("spectral_outlier",)).digest

@@ -140,3 +140,26 @@ def test_audit_that_is_repeated_keeps_one_sketch(rig: Rig) -> None:
     with rig.shop.ledger.reading() as reader:
         assert sketch_count(reader) == 1
         assert len(next(code_pages(reader))) == 256
+
+
+def test_peer_that_was_changed_by_hand_rejects_nobody(rig: Rig) -> None:
+    first = drop(rig, "first")
+    sql(rig.registry, "update reg_features set sealed_features=x'00' where artifact_id=?", first)
+    second = drop(rig, "second")
+    assert rig.one("select state from reg_artifact where id=?", second) == ("released",)
+    assert "have 0" in said_of(rig, second, "spectral_outlier")[1]
+
+
+def test_likeness_is_asked_of_files_only_and_a_missing_file_is_told(
+    rig: Rig, tmp_path: Path
+) -> None:
+    drop(rig, "first")
+    settings = ("--config", rig.registry.settings)
+    assert (
+        "from a file" in rig.registry.run("trace", "0" * 64, "--similar", *settings, code=2).output
+    )
+    told = rig.registry.run("trace", tmp_path / "gone.safetensors", *settings, code=3).output
+    assert "there is no file" in told
+    other = write_adapter(tmp_path / "other.safetensors")
+    told = rig.registry.run("trace", other, *settings, code=3).output
+    assert "resembles none of 1 sketched artifacts" in told

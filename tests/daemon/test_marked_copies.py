@@ -296,6 +296,8 @@ def test_marked_copy_is_judged_by_itself_and_names_its_recipient(rig: Rig, tmp_p
     answer = traced(rig, leak)
     assert not answer["matches"]
     assert answer["similar"][0]["kinship"] in {"same_function", "re_encoded"}  # type: ignore[index]
+    # The original alone resembles it: likeness must not name the recipient of one copy.
+    assert [one["artifact"]["rendition"] for one in answer["similar"]] == ["original"]  # type: ignore[union-attr]
     (mark,) = answer["marks"]  # type: ignore[misc]
     assert [one["recipient"] for one in mark["named"]] == ["Alice"]
     assert any("innocent" in sentence for sentence in mark["words"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -17,6 +18,7 @@ from registry.fingerprints.match import (  # noqa: E402
     similarity,
 )
 from registry.fingerprints.null import chance_bound, deviation  # noqa: E402
+from registry.fingerprints.sketch import Omissions  # noqa: E402
 from tests.fingerprints.sketches import random_sketch, random_values, sketch_of  # noqa: E402
 
 
@@ -149,3 +151,16 @@ def test_the_bound_holds_where_there_is_nothing() -> None:
     assert chance_bound(0.0, _equal(3)) == 1
     assert chance_bound(0.5, np.zeros(0)) == 1
     assert chance_bound(0.9, _equal(8192)) < 1e-100
+
+
+@pytest.mark.parametrize("field", ["no_factors", "not_finite", "faulty", "direction_only"])
+def test_what_was_not_compared_is_never_the_same_function(field: str) -> None:
+    one = random_sketch(1)
+    omissions = dataclasses.replace(one.omissions, **{field: 3})
+    other = dataclasses.replace(one, omissions=omissions)
+    assert compare(one, one).kinship is Kinship.SAME_FUNCTION
+    for first, second in ((one, other), (other, one)):
+        found = compare(first, second)
+        assert found.kinship is Kinship.RE_ENCODED
+        assert found.not_compared[0].startswith("3 ")
+    assert compare(one, dataclasses.replace(one, omissions=Omissions(zero=2))).not_compared == ()
