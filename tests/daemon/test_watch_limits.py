@@ -15,9 +15,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify_c import InotifyFD
 
 from daemon.inotify import (
     INSTANCES,
@@ -175,6 +177,10 @@ def test_start_that_fails_keeps_no_instance(tmp_path: Path) -> None:
         ears.open()
         assert ears.polled == "no such file or directory"
         ears.close()
+    # Its reader closes an instance, in a thread of its own and as the last thing that it does.
+    for thread in threading.enumerate():
+        if isinstance(thread, InotifyFD):
+            thread.join(60)
     assert own_instances() == before
 
 
