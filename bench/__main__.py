@@ -15,6 +15,7 @@ BENCHES = (
     "cohort",
     "bases",
     "audits",
+    "threads",
     "beside_training",
     "gpu_audit",
     "sketches",
