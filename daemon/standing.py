@@ -28,6 +28,7 @@ _EVENTS = 10_000
 _STOPPED = {
     f"delivery {state.value}": state for state in (DeliveryState.FAILED, DeliveryState.WAITING)
 }
+_UNMADE = frozenset({"rendition impossible", "marked copy impossible"})
 _EXPLAIN: dict[str, Callable[[Transaction, str, str], None]] = {
     INTAKE: explain_candidate,
     RENDER: explain_order,
@@ -76,13 +77,19 @@ def newest_event(ledger: Ledger) -> int:
 
 
 def stopped_deliveries(shop: Workshop, since: int, later: frozenset[str]) -> list[str]:
-    """Name the deliveries that failed after event `since`, and those of `later` that wait."""
+    """Name the deliveries that failed after event `since`, those of `later` that wait, and what could not be made."""
     prefix = f"{DELIVER}:"
     waiting = [item.removeprefix(prefix) for item in sorted(later) if item.startswith(prefix)]
     with shop.ledger.reading() as reader:
         stopped = [*dict.fromkeys(_stopped_since(reader, since)), *waiting]
         rows = [get_delivery(reader, delivery_id) for delivery_id in stopped]
-    return [f"delivery {row.id[:12]} {row.state.value}: {row.reason or 'waits'}" for row in rows]
+        unmade = [
+            f"{event.kind}: artifact {(event.artifact_id or '')[:12]}, {event.detail}"
+            for event in recent_events(reader, EventQuery(after=since, limit=_EVENTS))
+            if event.kind in _UNMADE
+        ]
+    said = [f"delivery {row.id[:12]} {row.state.value}: {row.reason or 'waits'}" for row in rows]
+    return [*said, *unmade]
 
 
 def _stopped_since(reader: Reader, since: int) -> Iterator[str]:

@@ -9,9 +9,8 @@ from daemon.custody.opening import payload_in_memory
 from daemon.custody.records import record_verdicts, set_aside
 from daemon.engine import Job
 from daemon.jobs import AUDIT, DECIDE, sources_of
-from daemon.pipeline.lending import keep_details, lend
+from daemon.pipeline.lending import keep_details, lend, wanted_of
 from registry.artifacts.notes import PayloadForm
-from registry.audits.details import Wanted
 from registry.audits.task import AuditLimits, AuditTask, ChildDeath, DeathCause
 from registry.errors import BusyError
 from registry.provenance.artifacts import count_audit_death, get_artifact, move_artifact
@@ -59,7 +58,7 @@ def _run(shop: Workshop, artifact_id: str) -> AuditRun:
             name=payload.name,
             rules=shop.policy.rules,
             lent=lent,
-            wanted=frozenset({Wanted.FEATURES, Wanted.SKETCH}),
+            wanted=wanted_of(shop, artifact_id),
             deterministic=settings.deterministic,
         )
         return shop.audits.audit(task, audit_limits(settings))

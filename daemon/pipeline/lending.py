@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from daemon.routes import is_on_the_way
 from registry.audits.bases.store import find_base
 from registry.audits.context import peer_group
+from registry.audits.details import Wanted
 from registry.audits.task import Lent
 from registry.errors import LorasealError
 from registry.formats.predicates.intake import Rendition
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 
 _MADE_OF_OTHERS = frozenset({Rendition.PUBLIC, Rendition.MARKED})
+
+
+def wanted_of(shop: Workshop, artifact_id: str) -> frozenset[Wanted]:
+    """Return which numbers are to come back with the reports: of what is made of others, none."""
+    with shop.ledger.reading() as reader:
+        if get_artifact(reader, artifact_id).rendition in _MADE_OF_OTHERS:
+            return frozenset()
+    return frozenset({Wanted.FEATURES, Wanted.SKETCH})
 
 
 @contextlib.contextmanager

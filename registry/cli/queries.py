@@ -167,10 +167,12 @@ def status_lines(status: LedgerStatus) -> list[str]:
     for what, counts in (
         ("candidates", status.candidates),
         ("artifacts", status.artifacts),
+        ("copies", status.marked_copies),
         ("deliveries", status.deliveries),
     ):
         words = ", ".join(f"{row.count} {row.state}" for row in counts) or "none"
-        lines.append(f"{what:<11} {words}")
+        if counts or what != "copies":  # most registries mark nothing
+            lines.append(f"{what:<11} {words}")
     lines.append(f"{'recipients':<11} {status.recipients}")
     lines.append(f"{'log':<11} {status.log_size} entries, head signed at {status.checkpoint_size}")
     for need in status.needs:

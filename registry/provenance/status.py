@@ -68,6 +68,7 @@ def ledger_status(reader: Reader) -> LedgerStatus:
     return LedgerStatus(
         candidates=_counts(reader, CandidateRow),
         artifacts=_counts(reader, ArtifactRow),
+        marked_copies=_counts(reader, MarkRow),
         deliveries=_counts(reader, DeliveryRow),
         recipients=recipients or 0,
         log_size=log_size(reader),
@@ -91,7 +92,7 @@ def needs_person(reader: Reader) -> tuple[Need, ...]:
 
 
 def _counts(
-    reader: Reader, table: type[ArtifactRow | CandidateRow | DeliveryRow]
+    reader: Reader, table: type[ArtifactRow | CandidateRow | DeliveryRow | MarkRow]
 ) -> tuple[StateCount, ...]:
     rows = reader.session.execute(
         select(table.state, func.count()).group_by(table.state).order_by(table.state)

@@ -297,6 +297,7 @@ class LedgerStatus:
 
     candidates: tuple[StateCount, ...]
     artifacts: tuple[StateCount, ...]
+    marked_copies: tuple[StateCount, ...]
     deliveries: tuple[StateCount, ...]
     recipients: int
     log_size: int

@@ -14,6 +14,7 @@ from daemon.pipeline import mark_step
 from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.reconcile import reconcile, unfinished
 from daemon.pipeline.workshop import Workshop
+from daemon.standing import stopped_deliveries
 from registry.artifacts.notes import IntakeResult
 from registry.audits.marking import ChildDiedError
 from registry.audits.runner import AuditWorker
@@ -112,6 +113,10 @@ def test_too_small_an_adapter_is_told_and_never_sent_unmarked(rig: Rig) -> None:
     with rig.shop.ledger.reading() as reader:
         (need,) = needs_person(reader)
     assert need.kind == "marked copy impossible"
+    (stopped,) = stopped_deliveries(rig.shop, 0, frozenset())
+    assert "marked copy impossible" in stopped
+    told = rig.registry.run("status", "--config", rig.registry.settings).output
+    assert "copies      1 impossible" in told
     assert "chips" in need.reason
     assert not rig.carried()
     assert not unfinished(rig.shop).moving

@@ -62,7 +62,10 @@ class ScaleAudit:
             summary=f"the scale of {len(known)} of {len(scaled)} modules was worked out",
             metrics=[
                 ("scales", _range([located.factor for located in known])),
-                ("stated by", ", ".join(f"{name} {n}" for name, n in sorted(sources.items()))),
+                (
+                    "stated by",
+                    ", ".join(f"{name} {n}" for name, n in sorted(sources.items())) or "-",
+                ),
             ],
         )
 

@@ -205,6 +205,5 @@ def _rank_findings(module: AdapterModule, expected: int | None) -> Iterator[Find
 
 def _ranks(modules: tuple[LocatedModule, ...]) -> str:
     ranks = sorted({located.module.rank for located in modules if located.module.rank is not None})
-    return ", ".join(str(rank) for rank in ranks[:_EXAMPLES]) + (
-        " ..." if ranks[_EXAMPLES:] else ""
-    )
+    shown = ", ".join(str(rank) for rank in ranks[:_EXAMPLES]) or "-"
+    return shown + (" ..." if ranks[_EXAMPLES:] else "")
