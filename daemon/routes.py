@@ -14,7 +14,7 @@ from registry.errors import NotFoundError, UsageError
 from registry.formats.predicates.intake import Rendition
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.candidates import paths_of
-from registry.provenance.marks import mark_of
+from registry.provenance.marks import mark_of, marked_twins
 from registry.provenance.recipients import Recipient, find_recipient
 from registry.provenance.renditions import source_of
 from signal_bridge.catalog import kind_of, open_channel
@@ -74,6 +74,8 @@ def marks_wished(settings: Settings, reader: Reader, artifact_id: str) -> tuple[
     """Return the ids of the recipients who are to get marked copies of this artifact, each once."""
     if get_artifact(reader, artifact_id).rendition is Rendition.MARKED:
         return ()
+    if marked_twins(reader, artifact_id):
+        return ()  # it bears a mark already
     served = _served_from(settings, reader, artifact_id)
     return tuple(dict.fromkeys(recipient.id for route, recipient in served if route.mark))
 

@@ -75,8 +75,13 @@ class RouteSettings(_Strict):
 def _one_kind_each(routes: tuple[RouteSettings, ...]) -> tuple[RouteSettings, ...]:
     """Refuse routes that send one recipient marked and unmarked files: their difference is the mark."""
     for one, other in itertools.combinations(routes, 2):
-        apart = None not in (one.watch, other.watch) and one.watch != other.watch
-        if one.to.casefold() == other.to.casefold() and one.mark is not other.mark and not apart:
+        folders = [route.watch and route.watch.absolute() for route in (one, other)]
+        apart = None not in folders and folders[0] != folders[1]
+        if (
+            one.to.strip().casefold() == other.to.strip().casefold()
+            and one.mark is not other.mark
+            and not apart
+        ):
             raise ValueError(
                 "two routes send one recipient marked and unmarked files, and whoever has both has the "
                 "mark: set mark on both, or on none"

@@ -199,24 +199,27 @@ def revoke_command(
 def _target(custody: Custody, reference: str, *, is_delivery: bool) -> tuple[str, int]:
     from registry.provenance.deliveries import deliveries_of, find_delivery
     from registry.provenance.find import find_artifact
-    from registry.provenance.marks import marks_made_of
+    from registry.provenance.marks import made_of
 
     with custody.ledger.reading() as reader:
         if is_delivery:
             return find_delivery(reader, reference).id, 1
         target = find_artifact(reader, reference)
-        copies = [mark.made_id for mark in marks_made_of(reader, target) if mark.made_id]
-        return target, sum(len(deliveries_of(reader, each)) for each in (target, *copies))
+        everything = (target, *made_of(reader, target))
+        return target, sum(len(deliveries_of(reader, each)) for each in everything)
 
 
 def _say_copies(custody: Custody, artifact_id: str) -> None:
     from registry.provenance.copies import copies_of
+    from registry.provenance.marks import made_of
     from registry.provenance.states import ArtifactState
 
     with custody.ledger.reading() as reader:
-        copies = copies_of(reader, artifact_id)
+        copies, going = copies_of(reader, artifact_id), made_of(reader, artifact_id)
+    for made in going:
+        say(f"with it goes artifact {made[:12]}, which was made of it")
     for copy in copies:
-        if copy.state is not ArtifactState.REVOKED:
+        if copy.state is not ArtifactState.REVOKED and copy.id not in going:
             say(
                 f"the same content is also artifact {copy.id[:12]} ({copy.state.value}): revoke it too"
             )

@@ -23,9 +23,14 @@ _NOT_RECEIVED = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
 
 
 def hold_copy(
-    decision: Decision, copies: Sequence[Artifact], sources: Sequence[Artifact] = ()
+    decision: Decision,
+    copies: Sequence[Artifact],
+    sources: Sequence[Artifact] = (),
+    marked: Sequence[str] = (),
 ) -> Decision:
     """Return `decision`, held instead of released if a copy or a source of the artifact was withdrawn.
+
+    So is what has the tensors of a `marked` copy: sent to others, it would accuse that copy's recipient.
 
     The name is part of an artifact's id: without this, renaming a revoked file would release it. A marked
     copy has other tensors than its source, so that is asked by name.
@@ -37,6 +42,7 @@ def hold_copy(
         for how, other in related
         if other.state in WITHDRAWN
     )
+    reasons += tuple(f"same content as {twin[:12]}, a recipient's marked copy" for twin in marked)
     if not reasons or decision.outcome is Outcome.REJECTED:
         return decision
     kept = () if decision.outcome is Outcome.RELEASED else decision.reasons

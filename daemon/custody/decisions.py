@@ -24,7 +24,7 @@ from registry.formats.predicates.verdict import VerdictStatement
 from registry.policy import decide, used_waivers
 from registry.provenance.artifacts import get_artifact, move_artifact
 from registry.provenance.copies import copies_of
-from registry.provenance.marks import content_sources
+from registry.provenance.marks import content_sources, marked_twins
 from registry.provenance.moves import Move
 from registry.provenance.reports import reports_of
 from registry.provenance.statements import statements_of
@@ -94,7 +94,8 @@ def decide_by_policy(
     reports = _reports(tx, artifact_id, verdicts)
     sources = [get_artifact(tx, source) for source in content_sources(tx, artifact_id)]
     judged = decide(policy, reports, now=now)
-    decision = hold_copy(judged, copies_of(tx, artifact_id), sources)
+    twins = marked_twins(tx, artifact_id)
+    decision = hold_copy(judged, copies_of(tx, artifact_id), sources, twins)
     relied_on = tuple(
         item.envelope for item in verdicts if item.signed.predicate.rule in decision.relied_on
     )

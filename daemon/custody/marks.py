@@ -8,7 +8,7 @@ from daemon.tags import is_own_copy, mark_tag, release_status_id, source_tag
 from registry.errors import DeniedError, RevokedError
 from registry.fingerprints.marks.seeds import MARK_VERSION, commitment
 from registry.formats.predicates.intake import Mark
-from registry.provenance.marks import content_sources, mark_of
+from registry.provenance.marks import content_sources, mark_of, marked_twins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,23 +47,31 @@ def require_own_copy(keyring: Keyring, intake: Intake, recipient_id: str) -> Non
 def require_good_source(
     keyring: Keyring, reader: Reader, intake: Intake, revoked: Collection[str]
 ) -> None:
-    """Return unless what a marked copy was made of was revoked, or something else was made of a copy.
+    """Return if what an artifact was made of stands, and it bears no mark but the one it says.
 
-    Which artifact that is comes from a row, and has to be the one that the signed intake is bound to.
+    What a marked copy was made of comes from a row, and has to be what the signed intake is bound to.
 
     Raises:
-        DeniedError: the ledger does not say what it was made of, or says another artifact.
+        DeniedError: it has the content of a marked copy, or was made of one, and does not say so; or
+            the ledger does not say what a marked copy was made of, or says another artifact.
         RevokedError: its source was revoked.
     """
     sources = content_sources(reader, intake.artifact_id)
-    if intake.mark is None:
-        if any(mark_of(reader, source_id) is not None for source_id in sources):
-            raise DeniedError(
-                "this was made of a marked copy: it bears the mark and does not say so",
-                hint="deliver what the copy was made of",
-            )
-        return
-    mark = mark_of(reader, intake.artifact_id)
+    is_made_of_copy = any(mark_of(reader, source_id) is not None for source_id in sources)
+    if is_made_of_copy or marked_twins(reader, intake.artifact_id):
+        raise DeniedError(
+            "this bears the mark of another recipient's copy and does not say so",
+            hint="deliver what that copy was made of",
+        )
+    if intake.mark is not None:
+        _require_bound(keyring, intake, mark_of(reader, intake.artifact_id))
+    for source_id in sources:
+        # By its own revocation in the log too: the list that names its release may not be out yet.
+        if source_id in revoked or release_status_id(keyring, source_id) in revoked:
+            raise RevokedError("the artifact that this was made of was revoked: it is not sent")
+
+
+def _require_bound(keyring: Keyring, intake: Intake, mark: MarkOrder | None) -> None:
     if mark is None or intake.derived_from != source_tag(
         keyring, intake.artifact_id, mark.source_id
     ):
@@ -71,8 +79,3 @@ def require_good_source(
             "the ledger does not say which artifact this marked copy was made of",
             hint="the database was changed by hand: run loraseal fsck, restore a backup",
         )
-    for source_id in sources:
-        if release_status_id(keyring, source_id) in revoked:
-            raise RevokedError(
-                "the artifact that this copy was made of was revoked: it is not sent"
-            )

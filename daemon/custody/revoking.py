@@ -12,7 +12,7 @@ from registry.formats.predicates.revocation import Revocation
 from registry.formats.status_list import StatusState
 from registry.provenance.artifacts import get_artifact
 from registry.provenance.deliveries import get_delivery, move_delivery
-from registry.provenance.marks import marks_made_of
+from registry.provenance.marks import made_of
 from registry.provenance.moves import Move
 from registry.provenance.revocations import (
     ArtifactRevocation,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 def withdraw_artifact(
     custody: Custody, artifact_id: str, reason_code: str, operator: SigningKey, now: datetime
 ) -> tuple[str, ...]:
-    """Revoke an artifact, its marked copies, and all their releases and deliveries.
+    """Revoke an artifact, all that was made of it, and all their releases and deliveries.
 
-    Returns the status ids that are news. Marked copies go with what they were made of: they are the same
+    Returns the status ids that are news. Its public form and marked copies go with it: they are the same
     adapter, and often the only form of it that was delivered.
 
     Raises:
@@ -44,8 +44,7 @@ def withdraw_artifact(
     news: list[str] = []
     with custody.ledger.transaction() as tx:
         get_artifact(tx, artifact_id)
-        copies = [mark.made_id for mark in marks_made_of(tx, artifact_id) if mark.made_id]
-        for target in (artifact_id, *copies):
+        for target in (artifact_id, *made_of(tx, artifact_id)):
             statement = Revocation(
                 artifact_id=target, status_id=None, reason_code=reason_code, at=to_text(now)
             )

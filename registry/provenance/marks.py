@@ -12,10 +12,12 @@ from sqlalchemy import select
 
 from registry.errors import NotFoundError
 from registry.fingerprints.marks.seeds import seed_of
+from registry.provenance.copies import copies_of
 from registry.provenance.events import NewEvent, note_event
+from registry.provenance.models import EdgeRow
 from registry.provenance.models_fingerprint import MarkRow
 from registry.provenance.moves import add_row
-from registry.provenance.renditions import OrderState, source_of
+from registry.provenance.renditions import RENDITION_OF, OrderState, source_of
 from registry.provenance.subjects import require_keeper
 
 if TYPE_CHECKING:
@@ -110,6 +112,37 @@ def content_sources(reader: Reader, artifact_id: str) -> tuple[str, ...]:
         found.append(source)
         source = source_of(reader, source)
     return tuple(found)
+
+
+def made_of(reader: Reader, artifact_id: str) -> tuple[str, ...]:
+    """Return everything that was made of an artifact: its public form, marked copies, and theirs."""
+    found: list[str] = []
+    waiting = [artifact_id]
+    while waiting:
+        source = waiting.pop()
+        renditions = select(EdgeRow.child_id).where(
+            EdgeRow.parent == source, EdgeRow.relation == RENDITION_OF
+        )
+        marked = [mark.made_id for mark in marks_made_of(reader, source) if mark.made_id]
+        for made in (*reader.session.scalars(renditions).all(), *marked):
+            if made not in found and made != artifact_id:
+                found.append(made)
+                waiting.append(made)
+    return tuple(found)
+
+
+def marked_twins(reader: Reader, artifact_id: str) -> tuple[str, ...]:
+    """Return the marked copies whose tensors an artifact has that is none: it bears a mark unsaid.
+
+    A copy that came back under another name is such a one, and so is whatever was made of it.
+    """
+    own = () if mark_of(reader, artifact_id) is not None else (artifact_id,)
+    return tuple(
+        copy.id
+        for each in (*own, *content_sources(reader, artifact_id))
+        for copy in copies_of(reader, each)
+        if mark_of(reader, copy.id) is not None
+    )
 
 
 def count_mark_death(tx: Transaction, order: MarkOrder, now: datetime) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.custody.opening import payload_in_memory
 from daemon.pipeline import mark_step
 from daemon.pipeline.audit_step import audit_artifact
 from daemon.pipeline.reconcile import reconcile, unfinished
@@ -18,6 +19,7 @@ from daemon.standing import stopped_deliveries
 from registry.artifacts.notes import IntakeResult
 from registry.audits.marking import ChildDiedError
 from registry.audits.runner import AuditWorker
+from registry.audits.sealed_memory import map_memory
 from registry.errors import BusyError
 from registry.fingerprints.marks.seeds import verify_opening
 from registry.formats.bundle import parse_bundle
@@ -383,3 +385,28 @@ def concatenated(first: Path, second: Path, target: Path) -> Path:
             merged[name] = np.ascontiguousarray(np.concatenate([values, two[name]], axis))
     save_file(merged, target, {"note": secrets.token_hex(4)})
     return target
+
+
+def test_copy_that_comes_back_under_another_name_is_held_and_sent_to_nobody(
+    rig_with_bob: Rig,
+) -> None:
+    """Bob, with Alice's copy unsaid, could have her accused of what he does with it."""
+    rig = rig_with_bob
+    drop(rig, "leaky")
+    rig.work()
+    (copy,) = rig.one("select made_id from reg_mark")
+    back = rig.registry.watched / "returned.safetensors"
+    with payload_in_memory(rig.shop.custody, str(copy)) as payload:
+        back.write_bytes(map_memory(payload.descriptor))
+    before = rig.carried()
+    candidate = rig.drop(back)
+    rig.work()
+    (returned,) = rig.one("select artifact_id from reg_candidate where id=?", candidate)
+    state, reason = rig.one("select state, reason from reg_artifact where id=?", returned)
+    assert state == "held"
+    assert "marked copy" in str(reason)
+    release = ("release", returned, "--reason", "by mistake", "--config", rig.registry.settings)
+    rig.registry.run(*release)
+    rig.work()
+    assert rig.carried() == before
+    assert rig.one("select count(*) from reg_mark where source_id=?", returned) == (0,)
